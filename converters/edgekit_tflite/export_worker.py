@@ -1,0 +1,51 @@
+"""Run by `edgekit.workers`: TensorFlow's TFLite converter on one SavedModel signature."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any  # Any: the request, which is JSON, and TensorFlow's objects, which have no types
+
+from edgekit import workers
+from edgekit.errors import ConversionError
+
+_FOREIGN_OPS = re.compile(r"(?:TF Select|Custom) ops: ([\w, ]+)")
+_FIRST_ERROR = re.compile(r"error: (?:loc\((?:.*)\): )?(.+)")
+
+
+def export(request: dict[str, Any]) -> dict[str, object]:
+    """Convert with TFLite's builtin operators alone.
+
+    `border` is None for a float model, else the dtype of inputs and outputs of a fake-quantized one, whose trained
+    ranges the converter keeps (quantization-aware training, Jacob et al. 2018).
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(request["model"], signature_keys=[request["signature"]])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if request["border"] is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(request["border"])
+    try:
+        content = converter.convert()
+    except ConverterError as problem:
+        raise ConversionError(explain(str(problem))) from problem
+    Path(request["output"]).write_bytes(content)
+    return {}
+
+
+def explain(message: str) -> str:
+    """One line for what TensorFlow's converter says in a page."""
+    foreign = _FOREIGN_OPS.search(message)
+    if foreign:
+        return (
+            f"TFLite has no builtin operator for {foreign[1].strip()}: write that layer with other operations "
+            "(TensorFlow Select operators are not on the device)"
+        )
+    first = _FIRST_ERROR.search(message)
+    return f"TensorFlow's TFLite converter refuses the model: {(first[1] if first else message).splitlines()[0]}"
+
+
+if __name__ == "__main__":
+    workers.serve(export)

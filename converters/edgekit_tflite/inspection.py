@@ -1,0 +1,89 @@
+"""What is inside a TFLite file: bytes, precision and sparsity per operator, and what stayed in float."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.conversion import Inspection, Layer
+from edgekit.tensors import TensorSpec
+from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, read_model
+
+_BORDER = ("QUANTIZE", "DEQUANTIZE")
+_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+def inspect_model(path: Path) -> Inspection:
+    """Read one file. A constant's bytes count for the first operator that uses it.
+
+    Raises ConversionError when LiteRT does not open the file.
+    """
+    model = read_model(path)
+    parameters = {
+        tensor.index: prod(tensor.shape)
+        for operator in model.operators
+        for tensor in operator.inputs
+        if tensor.role is Role.PARAMETER
+    }
+    return Inspection(
+        format="tflite",
+        inputs=tuple(TensorSpec(name, tensor.shape, tensor.dtype) for name, tensor in model.inputs.items()),
+        outputs=tuple(TensorSpec(name, tensor.shape, tensor.dtype) for name, tensor in model.outputs.items()),
+        bytes=path.stat().st_size,
+        parameters=sum(parameters.values()),
+        layers=_layers(model),
+    )
+
+
+def float_layers(model: TFLiteModel) -> tuple[str, ...]:
+    """Operators that compute in float, but for the conversions at the border: "dense/MatMul (FULLY_CONNECTED)"."""
+    return tuple(
+        f"{_name(operator)} ({operator.type})"
+        for operator in model.operators
+        if operator.type not in _BORDER and any("float" in tensor.dtype for tensor in operator.outputs)
+    )
+
+
+def _layers(model: TFLiteModel) -> tuple[Layer, ...]:
+    """One layer per operator; a dequantized float16 constant belongs to the operator that uses it."""
+    layers: list[Layer] = []
+    unpacked: dict[int, TFLiteTensor] = {}
+    counted: set[int] = set()
+    for operator in model.operators:
+        stored = [unpacked.get(tensor.index, tensor) for tensor in operator.inputs]
+        constants = [tensor for tensor in stored if tensor.role is not Role.ACTIVATION]
+        if operator.type == "DEQUANTIZE" and constants:
+            unpacked[operator.outputs[0].index] = constants[0]
+            continue
+        layers.append(_layer(operator, constants, counted))
+        counted.update(tensor.index for tensor in constants)
+    return tuple(layers)
+
+
+def _layer(operator: TFLiteOperator, constants: list[TFLiteTensor], counted: set[int]) -> Layer:
+    weights = [tensor for tensor in constants if tensor.role is Role.PARAMETER]
+    kernel = max(weights, key=lambda tensor: prod(tensor.shape), default=None)
+    dtype = (kernel or operator.outputs[0]).dtype
+    return Layer(
+        name=_name(operator),
+        type=operator.type,
+        bytes=sum(tensor.data.nbytes for tensor in constants if tensor.index not in counted),
+        precision=_PRECISIONS.get(dtype, dtype),
+        sparsity=_sparsity(kernel) if kernel is not None else None,
+    )
+
+
+def _sparsity(tensor: TFLiteTensor) -> float | None:
+    """Fraction of zeros; None for a dtype that numpy lacks (packed int4)."""
+    if tensor.dtype not in np.sctypeDict:
+        return None
+    values = tensor.data.view(tensor.dtype)
+    zero = tensor.zero_points[0] if len(set(tensor.zero_points)) == 1 else 0
+    return float(np.mean(values == zero))
+
+
+def _name(operator: TFLiteOperator) -> str:
+    """The first of the TensorFlow names that the converter joined with semicolons."""
+    return operator.outputs[0].name.split(";")[0]
