@@ -1,0 +1,58 @@
+"""edgekit: make a trained Keras model small and fast, pack it for edge devices, run it, and test it there.
+
+Root names load on first use, so that `import edgekit` costs nothing and the device side needs numpy alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgekit.errors import EdgekitError
+
+if TYPE_CHECKING:
+    from edgekit.compression import Distill as Distill
+    from edgekit.compression import Prune as Prune
+    from edgekit.compression import QuantizeAware as QuantizeAware
+    from edgekit.compression import compress as compress
+    from edgekit.loading import load as load
+    from edgekit.pipeline import build as build
+    from edgekit.runtime import open_bundle as open_bundle
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Distill": "edgekit.compression",
+    "Prune": "edgekit.compression",
+    "QuantizeAware": "edgekit.compression",
+    "build": "edgekit.pipeline",
+    "compress": "edgekit.compression",
+    "load": "edgekit.loading",
+    "open_bundle": "edgekit.runtime",
+}
+
+__all__ = [  # loaded by __getattr__
+    "Distill",
+    "EdgekitError",
+    "Prune",
+    "QuantizeAware",
+    "__version__",
+    "build",
+    "compress",
+    "load",
+    "open_bundle",
+]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        import importlib
+
+        if name not in _HOMES:
+            raise AttributeError(f"module 'edgekit' has no attribute '{name}'")
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

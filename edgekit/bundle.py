@@ -1,0 +1,262 @@
+"""The bundle: one zip with `manifest.json` first, then its members. Written deterministically, read with distrust.
+
+A bundle MUST hold the manifest and exactly the members that it lists, each stored or deflated, each with the size
+and sha256 that the manifest gives. Nothing is unpacked to disk and nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from edgekit import manifest as manifest_format
+from edgekit.errors import BundleError, did_you_mean
+from edgekit.files import atomic
+from edgekit.manifest import MANIFEST_MEMBER, Manifest, Member, Variant
+
+MANIFEST_LIMIT_BYTES = 16 << 20
+
+_CHUNK_BYTES = 1 << 20
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 0x1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_AGAIN = "get the bundle again"
+
+
+def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, Path]) -> None:
+    """Write `manifest` and its members (name in the bundle -> file) as one zip; equal inputs give equal bytes.
+
+    Raises BundleError when the files are not those that the manifest lists, OutputError when `path` cannot be written.
+    """
+    where = path.name
+    _check_manifest(manifest, where)
+    listed = {member.path: member for member in manifest.members}
+    _check_listing(set(members), set(listed), where)
+    content = manifest_format.to_bytes(manifest)
+    if len(content) > MANIFEST_LIMIT_BYTES:
+        raise BundleError(f"{where}: the manifest has {len(content)} bytes, at most {MANIFEST_LIMIT_BYTES} are allowed")
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        _add(archive, MANIFEST_MEMBER, [content], size=len(content), deflate=True)
+        for name, member in sorted(listed.items()):
+            deflate = _check_source(members[name], member, where)
+            _add(archive, name, _chunks(members[name]), size=member.bytes, deflate=deflate)
+
+
+class Bundle:
+    """An open bundle whose structure was checked; each member is checked against the manifest when it is read."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> None:
+        """Use `Bundle.open`."""
+        self.path = path
+        self.manifest = manifest
+        self._archive = archive
+        self._members = {member.path: member for member in manifest.members}
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bundle:
+        """Open and check a bundle. Raises BundleError when it is not one or breaks a rule of the format."""
+        path = Path(path)
+        archive = _open_archive(path)
+        try:
+            manifest = _read_manifest(archive, path.name)
+            _check_sizes(archive, manifest, path.name)
+        except BaseException:
+            archive.close()
+            raise
+        return cls(path, archive, manifest)
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a second close is harmless."""
+        self._archive.close()
+
+    def variant(self, variant_id: str) -> Variant:
+        """The variant of that id. Raises BundleError with a suggestion."""
+        variants = {variant.id: variant for variant in self.manifest.variants}
+        if variant_id not in variants:
+            raise BundleError(f"{self.path.name}: no variant '{variant_id}'{did_you_mean(variant_id, variants)}")
+        return variants[variant_id]
+
+    def read(self, member: str) -> bytes:
+        """The bytes of a member, verified. Raises BundleError when it was changed or there is none of that name."""
+        parts: list[bytes] = []
+        self._verify(self._listed(member), parts.append)
+        return b"".join(parts)
+
+    def verify(self) -> tuple[Member, ...]:
+        """Check the sha256 of every member without holding any in memory; returns them.
+
+        Raises BundleError at the first that was changed.
+        """
+        for member in self._members.values():
+            self._verify(member, len)
+        return tuple(self._members.values())
+
+    def _listed(self, name: str) -> Member:
+        if name not in self._members:
+            raise BundleError(f"{self.path.name}: no member '{name}'{did_you_mean(name, self._members)}")
+        return self._members[name]
+
+    def _verify(self, member: Member, take: Callable[[bytes], object]) -> None:
+        digest = hashlib.sha256()
+        with _damage_of(member.path, self.path.name), self._archive.open(member.path) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                take(chunk)
+        _check_digest(digest.hexdigest(), member, self.path.name)
+
+
+def _open_archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError as problem:
+        raise BundleError(f"{path}: no such file; give the path of an .edgekit bundle") from problem
+    except OSError as problem:
+        raise BundleError(f"{path}: cannot be read: {problem.strerror or problem}") from problem
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as problem:
+        raise BundleError(f"{path.name}: not an edgekit bundle, or cut short ({problem}); {_AGAIN}") from problem
+
+
+def _read_manifest(archive: zipfile.ZipFile, where: str) -> Manifest:
+    infos = archive.infolist()
+    for info in infos:
+        _check_entry(info, where)
+    _check_unique([info.filename for info in infos], "the zip holds member", where)
+    if not infos or infos[0].filename != MANIFEST_MEMBER or infos[0].header_offset != 0:
+        raise BundleError(f"{where}: the first member is not {MANIFEST_MEMBER}: not an edgekit bundle")
+    if infos[0].file_size > MANIFEST_LIMIT_BYTES:
+        raise BundleError(
+            f"{where}: {MANIFEST_MEMBER} has {infos[0].file_size} bytes, at most {MANIFEST_LIMIT_BYTES} are read"
+        )
+    with _damage_of(MANIFEST_MEMBER, where):
+        content = archive.read(MANIFEST_MEMBER)
+    manifest = manifest_format.from_bytes(content, where=where)
+    _check_manifest(manifest, where)
+    return manifest
+
+
+def _check_sizes(archive: zipfile.ZipFile, manifest: Manifest, where: str) -> None:
+    sizes = {info.filename: info.file_size for info in archive.infolist() if info.filename != MANIFEST_MEMBER}
+    _check_listing(set(sizes), {member.path for member in manifest.members}, where)
+    for member in manifest.members:
+        if sizes[member.path] != member.bytes:
+            raise BundleError(
+                f"{where}: member '{member.path}' was changed: {sizes[member.path]} bytes, "
+                f"expected {member.bytes}; {_AGAIN}"
+            )
+
+
+def _check_entry(info: zipfile.ZipInfo, where: str) -> None:
+    _check_name(info.orig_filename, where)
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise BundleError(f"{where}: member '{info.filename}' is a symbolic link; a bundle holds plain files alone")
+    if info.flag_bits & _ENCRYPTED or info.compress_type not in _COMPRESSIONS:
+        raise BundleError(
+            f"{where}: member '{info.filename}' is encrypted or compressed by method {info.compress_type}; "
+            "a bundle's members are stored or deflated"
+        )
+
+
+def _check_name(name: str, where: str) -> None:
+    parts = name.split("/")
+    if not name.isprintable() or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
+        raise BundleError(f"{where}: member {name!r} has a path that leaves the bundle or is not portable")
+
+
+def _check_manifest(manifest: Manifest, where: str) -> None:
+    for member in manifest.members:
+        _check_name(member.path, where)
+        if not _SHA256.fullmatch(member.sha256) or member.bytes < 0:
+            raise BundleError(f"{where}: member '{member.path}' needs a size and a sha256 of 64 hex digits")
+    _check_unique([MANIFEST_MEMBER, *(member.path for member in manifest.members)], "the manifest lists member", where)
+    _check_unique([variant.id for variant in manifest.variants], "the manifest lists variant", where)
+    for variant in manifest.variants:
+        _check_names(variant, "inputs", {item.name for item in manifest.inputs}, where)
+        _check_names(variant, "outputs", {item.name for item in manifest.outputs}, where)
+
+
+def _check_names(variant: Variant, side: str, expected: set[str], where: str) -> None:
+    bound = [binding.name for binding in (variant.inputs if side == "inputs" else variant.outputs)]
+    if sorted(bound) != sorted(expected):
+        raise BundleError(
+            f"{where}: variant '{variant.id}' binds the {side} {', '.join(bound) or 'none'}, "
+            f"expected {', '.join(sorted(expected))}; build the bundle again"
+        )
+
+
+def _check_unique(names: list[str], kind: str, where: str) -> None:
+    name, times = Counter(names).most_common(1)[0] if names else ("", 0)
+    if times > 1:
+        raise BundleError(f"{where}: {kind} '{name}' {times} times, expected once; build the bundle again")
+
+
+def _check_listing(present: set[str], listed: set[str], where: str) -> None:
+    for name in sorted(listed - present):
+        raise BundleError(f"{where}: member '{name}' is in the manifest but missing; {_AGAIN}")
+    for name in sorted(present - listed):
+        raise BundleError(f"{where}: member '{name}' is not in the manifest; {_AGAIN}")
+
+
+def _check_digest(sha256: str, member: Member, where: str) -> None:
+    if sha256 != member.sha256:
+        raise BundleError(
+            f"{where}: member '{member.path}' was changed: sha256 {sha256}, expected {member.sha256}; {_AGAIN}"
+        )
+
+
+def _check_source(source: Path, member: Member, where: str) -> bool:
+    """Check a file against the manifest; returns whether deflating it saves anything."""
+    digest, deflater, deflated_bytes = hashlib.sha256(), zlib.compressobj(), 0
+    for chunk in _chunks(source):
+        digest.update(chunk)
+        deflated_bytes += len(deflater.compress(chunk))
+    deflated_bytes += len(deflater.flush())
+    _check_digest(digest.hexdigest(), member, where)
+    size = source.stat().st_size
+    if size != member.bytes:
+        raise BundleError(f"{where}: {source} has {size} bytes, the manifest says {member.bytes}")
+    return deflated_bytes < size
+
+
+def _add(archive: zipfile.ZipFile, name: str, chunks: Iterable[bytes], *, size: int, deflate: bool) -> None:
+    info = zipfile.ZipInfo(name)  # dated 1980-01-01
+    info.create_system = 3  # Unix, whatever system writes it
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    info.compress_type = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
+    info.file_size = size  # zipfile chooses 64-bit headers by it
+    with archive.open(info, "w") as stream:
+        for chunk in chunks:
+            stream.write(chunk)
+
+
+def _chunks(source: Path) -> Iterator[bytes]:
+    try:
+        with source.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                yield chunk
+    except OSError as problem:
+        raise BundleError(f"cannot pack {source}: {problem.strerror or problem}") from problem
+
+
+@contextmanager
+def _damage_of(member: str, where: str) -> Iterator[None]:
+    """Turn what zipfile raises on damaged bytes into a BundleError that names the member."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as problem:
+        raise BundleError(f"{where}: member '{member}' was changed or cut short ({problem}); {_AGAIN}") from problem

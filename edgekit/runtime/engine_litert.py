@@ -1,0 +1,126 @@
+"""LiteRT: `ai_edge_litert`, else `tflite_runtime`, else TensorFlow's own copy of the interpreter.
+
+The plain Interpreter's set_tensor, invoke and get_tensor are the fastest of its Python APIs on small tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any  # Any: the interpreter's own objects, which have no types
+
+from edgekit.errors import EngineError
+from edgekit.manifest import Binding
+from edgekit.runtime.engines import EngineStatus, check_tensors, installed_version
+from edgekit.tensors import Array
+
+_GET = 'pip install -U ai-edge-litert, or pip install "edgekit[litert]"'
+_AI_EDGE = "ai_edge_litert"
+_HOMES = {  # top-level module -> module of the Interpreter
+    _AI_EDGE: "ai_edge_litert.interpreter",
+    "tflite_runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite.python.interpreter",
+}
+_DISTRIBUTIONS = {
+    _AI_EDGE: ("ai-edge-litert", "ai-edge-litert-nightly"),
+    "tflite_runtime": ("tflite-runtime", "tflite-runtime-nightly"),
+    "tensorflow": ("tensorflow", "tensorflow-cpu", "tensorflow-aarch64", "tf-nightly"),
+}
+
+
+def find() -> EngineStatus:
+    """The first of the three packages that is installed; a least version counts ai-edge-litert's numbers alone."""
+    module = _find_module()
+    found = installed_version(module, _DISTRIBUTIONS[module]) if module else None
+    if found is None:
+        return EngineStatus("litert", None, None, _GET, least_version_applies=True)
+    return EngineStatus("litert", found[0], found[1], _GET, least_version_applies=module == _AI_EDGE)
+
+
+def open_model(content: bytes, inputs: Sequence[Binding], outputs: Sequence[Binding], *, threads: int) -> LiteRtRunner:
+    """Open a TFLite file. Raises EngineError."""
+    module = _find_module()
+    if module is None:
+        raise EngineError(f"engine 'litert' is not installed: {_GET}")
+    try:
+        interpreter = import_module(_HOMES[module]).Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    except ImportError as problem:
+        raise EngineError(f"{module} cannot be imported: {problem}") from problem
+    except (ValueError, RuntimeError) as problem:
+        raise EngineError(f"{module} refuses the model: {problem}") from problem
+    return LiteRtRunner(interpreter, content, inputs, outputs)
+
+
+def _find_module() -> str | None:
+    return next((module for module in _HOMES if installed_version(module, ()) is not None), None)
+
+
+class LiteRtRunner:
+    """One interpreter. Not thread-safe: the session takes turns."""
+
+    def __init__(self, interpreter: Any, content: bytes, inputs: Sequence[Binding], outputs: Sequence[Binding]) -> None:
+        takes = _match(inputs, interpreter.get_input_details(), "input")
+        gives = _match(outputs, interpreter.get_output_details(), "output")
+        self.accelerator = _accelerator(interpreter)
+        self.shapes = tuple(_shape(detail) for detail in takes)
+        self._content = content  # the interpreter reads its weights from here
+        self._interpreter = interpreter
+        self._inputs = [detail["index"] for detail in takes]
+        self._outputs = [detail["index"] for detail in gives]
+        self._sizes = [tuple(detail["shape"].tolist()) for detail in takes]
+        self._fixed = all(None not in shape for shape in self.shapes)
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Set, invoke, get. Raises EngineError when the interpreter fails."""
+        interpreter = self._interpreter
+        if not self._fixed:
+            self._resize([array.shape for array in arrays])
+        try:
+            for index, array in zip(self._inputs, arrays):  # noqa: B905  # hot path; lengths were checked at open
+                interpreter.set_tensor(index, array)
+            interpreter.invoke()
+            return [interpreter.get_tensor(index) for index in self._outputs]
+        except (ValueError, RuntimeError) as problem:
+            raise EngineError(f"LiteRT failed while running: {problem}") from problem
+
+    def close(self) -> None:
+        """Drop the interpreter and the bytes it reads."""
+        self._interpreter = None
+        self._content = b""
+
+    def _resize(self, sizes: list[tuple[int, ...]]) -> None:
+        """Sizes that the file leaves open change here; the interpreter plans its memory again."""
+        if sizes == self._sizes:
+            return
+        try:
+            for index, size in zip(self._inputs, sizes, strict=True):
+                self._interpreter.resize_tensor_input(index, size, strict=True)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as problem:
+            self._sizes = []
+            raise EngineError(f"LiteRT cannot take inputs of sizes {sizes}: {problem}") from problem
+        self._sizes = sizes
+
+
+def _match(bindings: Sequence[Binding], details: Sequence[dict[str, Any]], side: str) -> list[dict[str, Any]]:
+    """The interpreter's details in the bindings' order."""
+    by_name = {detail["name"]: detail for detail in details}
+    check_tensors(bindings, {name: detail["dtype"].__name__ for name, detail in by_name.items()}, side)
+    return [by_name[binding.tensor] for binding in bindings]
+
+
+def _shape(detail: dict[str, Any]) -> tuple[int | None, ...]:
+    """Fixed sizes as numbers. The batch stays as the file has it: files made for batch 1 hold constants for it."""
+    sizes, signature = detail["shape"].tolist(), detail["shape_signature"].tolist() or detail["shape"].tolist()
+    return tuple(
+        None if axis > 0 and mark == -1 else size
+        for axis, (size, mark) in enumerate(zip(sizes, signature, strict=True))
+    )
+
+
+def _accelerator(interpreter: Any) -> str:
+    """XNNPACK is on by default where it was compiled in; a delegated part of the graph shows as one operator."""
+    details = getattr(interpreter, "_get_ops_details", None)
+    operators = [operator["op_name"] for operator in details()] if details else []
+    return "cpu (XNNPACK)" if any("DELEGATE" in name.upper() for name in operators) else "cpu"

@@ -1,0 +1,117 @@
+"""Engines: what one must offer, which there are, and whether one is installed. Nothing is imported before its use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module, metadata, util
+from typing import Protocol, cast
+
+from edgekit.errors import EngineError, did_you_mean
+from edgekit.manifest import Binding, Variant
+from edgekit.tensors import Array
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """One engine on this machine."""
+
+    name: str  # "litert", as a variant names it
+    package: str | None  # the distribution that provides it, None when none is installed
+    version: str | None
+    missing: str  # how to get it; empty when it is installed
+    least_version_applies: bool  # False when a stand-in package with version numbers of its own provides it
+
+
+class Runner(Protocol):
+    """One opened model. Arrays come and go in the bindings' order, already checked and in the bindings' dtypes."""
+
+    accelerator: str  # what runs it, as far as it can be known: "cpu (XNNPACK)"
+    shapes: tuple[tuple[int | None, ...], ...]  # of the inputs; None where the engine takes any size
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Run once; the outputs are the caller's own."""
+
+    def close(self) -> None:
+        """Free the model."""
+
+
+class Engine(Protocol):
+    """An engine's module."""
+
+    def find(self) -> EngineStatus:
+        """Look for the engine without importing it."""
+
+    def open_model(
+        self, content: bytes, inputs: Sequence[Binding], outputs: Sequence[Binding], *, threads: int
+    ) -> Runner:
+        """Open verified bytes. Raises EngineError when the engine refuses them or cannot be imported."""
+
+
+_MODULES: Mapping[str, str] = {  # in order of preference on a CPU
+    "litert": "edgekit.runtime.engine_litert",
+    "onnxruntime": "edgekit.runtime.engine_onnx",
+}
+ENGINES = tuple(_MODULES)
+
+
+def load_engine(name: str) -> Engine:
+    """An engine by the name that variants use. Raises EngineError with a suggestion."""
+    if name not in _MODULES:
+        raise EngineError(f"no engine '{name}'{did_you_mean(name, ENGINES)}")
+    return cast(Engine, import_module(_MODULES[name]))
+
+
+def find_engines() -> dict[str, EngineStatus]:
+    """The status of every engine that this edgekit knows, by name."""
+    return {name: load_engine(name).find() for name in ENGINES}
+
+
+def why_not(variant: Variant, engines: Mapping[str, EngineStatus]) -> str | None:
+    """Why a variant cannot run where `engines` are installed, or None when it can."""
+    if variant.engine not in engines:
+        return f"this edgekit has no engine '{variant.engine}'"
+    status = engines[variant.engine]
+    if status.version is None:
+        return f"engine '{variant.engine}' is not installed: {status.missing}"
+    least = variant.engine_least_version
+    if status.least_version_applies and version_key(status.version) < version_key(least):
+        return f"{status.package} {status.version} is older than {least}: {status.missing}"
+    return None
+
+
+def check_tensors(bindings: Sequence[Binding], dtypes: Mapping[str, str], side: str) -> None:
+    """Raise EngineError unless the file's tensors (name -> dtype) are those that the bindings name."""
+    for binding in bindings:
+        if binding.tensor not in dtypes:
+            raise EngineError(
+                f"the model has no {side} tensor '{binding.tensor}' for '{binding.name}' (it has: {', '.join(dtypes)})"
+            )
+        if dtypes[binding.tensor] != binding.dtype:
+            raise EngineError(
+                f"{side} tensor '{binding.tensor}' is {dtypes[binding.tensor]}, the manifest says {binding.dtype}"
+            )
+    if len(dtypes) != len(bindings):
+        raise EngineError(f"the model has {len(dtypes)} {side}s ({', '.join(dtypes)}), the manifest {len(bindings)}")
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Numbers of the release part: `2.16.1+nv24.8` -> (2, 16, 1). Trailing zeros do not count."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    numbers = [int(part) for part in match.group().split(".")] if match else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def installed_version(module: str, distributions: Sequence[str]) -> tuple[str, str] | None:
+    """(distribution, version) of an importable top-level module, or None; the module itself is not imported."""
+    if util.find_spec(module) is None:
+        return None
+    for distribution in distributions:
+        try:
+            return distribution, metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return module, "0 (no package metadata)"

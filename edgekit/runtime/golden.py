@@ -1,0 +1,99 @@
+"""Golden vectors: a few real inputs and the float model's outputs, to which every variant is held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.bundle import Bundle
+from edgekit.errors import BundleError
+from edgekit.runtime.arrays import parse_npz, write_npz
+from edgekit.runtime.session import Session
+from edgekit.tensors import Array
+
+_INPUTS, _OUTPUTS = "inputs/", "outputs/"
+
+
+@dataclass(frozen=True)
+class GoldenVectors:
+    """Inputs and expected outputs by Keras name; the first dimension counts samples."""
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class GoldenResult:
+    """How far a variant is from the golden outputs.
+
+    `max_error` is the largest |difference| as a fraction of the golden output's largest magnitude, over all outputs;
+    `limit` is the variant's tolerance in the same unit.
+    """
+
+    variant: str
+    engine: str
+    accelerator: str
+    samples: int
+    max_error: float | None  # None when the outputs hold NaN or infinity where the golden ones do not
+    limit: float
+    passed: bool
+    top1_agreement: float | None  # fraction of samples; None unless the first output holds scores of classes
+
+
+def write_golden(path: Path, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+    """Write the golden member: an `.npz` of `inputs/NAME` and `outputs/NAME`."""
+    arrays = {_INPUTS + name: array for name, array in inputs.items()}
+    write_npz(path, arrays | {_OUTPUTS + name: array for name, array in outputs.items()})
+
+
+def read_golden(bundle: Bundle) -> GoldenVectors:
+    """The bundle's golden vectors, checked against its manifest. Raises BundleError."""
+    member = bundle.manifest.golden.member.path
+    where = f"{bundle.path.name}: {member}"
+    arrays = parse_npz(bundle.read(member), where=where)
+    expected = [_INPUTS + item.name for item in bundle.manifest.inputs]
+    expected += [_OUTPUTS + item.name for item in bundle.manifest.outputs]
+    if sorted(arrays) != sorted(expected):
+        raise BundleError(f"{where} holds {', '.join(arrays)}, expected {', '.join(expected)}; build the bundle again")
+    return GoldenVectors(
+        {item.name: arrays[_INPUTS + item.name] for item in bundle.manifest.inputs},
+        {item.name: arrays[_OUTPUTS + item.name] for item in bundle.manifest.outputs},
+    )
+
+
+def check_golden(session: Session, vectors: GoldenVectors, *, limit: float) -> GoldenResult:
+    """Run the golden inputs and compare the outputs."""
+    outputs = session.run(vectors.inputs)
+    max_error = max(_error(outputs[name], golden) for name, golden in vectors.outputs.items())
+    first = next(iter(vectors.outputs))
+    return GoldenResult(
+        variant=session.choice.variant,
+        engine=session.choice.engine,
+        accelerator=session.choice.accelerator,
+        samples=len(next(iter(vectors.inputs.values()))),
+        max_error=max_error if np.isfinite(max_error) else None,
+        limit=limit,
+        passed=bool(max_error <= limit),
+        top1_agreement=_top1_agreement(outputs[first], vectors.outputs[first]),
+    )
+
+
+def _error(output: Array, golden: Array) -> float:
+    if output.shape != golden.shape:
+        return float("inf")
+    if not golden.size:
+        return 0.0
+    reference = golden.astype(np.float64)
+    difference = np.abs(output.astype(np.float64) - reference)
+    magnitude = float(np.max(np.abs(reference))) or 1.0
+    worst = float(np.max(difference)) / magnitude
+    return worst if np.isfinite(worst) else float("inf")
+
+
+def _top1_agreement(output: Array, golden: Array) -> float | None:
+    if golden.ndim != 2 or golden.shape[1] < 2 or output.shape != golden.shape:
+        return None
+    return float(np.mean(output.argmax(axis=1) == golden.argmax(axis=1)))
