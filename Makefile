@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Set-up is redone only when pyproject.toml,
+# constraints.txt or the Python changes.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+OUT ?= out
+
+.PHONY: demo test lint format clean setup-host setup-dev
+.DEFAULT_GOAL := help
+
+help:  ## what there is to type
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+demo: $(VENV)/.host  ## set up what a build machine needs and run the main job
+	$(RUN)/edgekit demo -o $(OUT)
+
+test: $(VENV)/.dev  ## set up what a developer needs and run the tests
+	$(RUN)/pytest
+
+lint: $(VENV)/.dev  ## ruff, mypy, basedpyright and import-linter
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/basedpyright
+	$(RUN)/lint-imports
+
+format: $(VENV)/.dev  ## let ruff write the format
+	$(RUN)/ruff check --fix .
+	$(RUN)/ruff format .
+
+clean:  ## forget the set-up and the outputs
+	rm -rf $(VENV) $(OUT) build dist
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"edgekit builds on Python 3.11 to 3.13, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+# A `dev` set-up holds everything of `host`, so it counts as both.
+$(VENV)/.host: $(VENV)/bin/python pyproject.toml constraints.txt
+	@[ -f $(VENV)/.dev ] && [ $(VENV)/.dev -nt pyproject.toml ] && [ $(VENV)/.dev -nt constraints.txt ] || \
+		$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[host]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@

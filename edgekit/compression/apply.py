@@ -1,0 +1,90 @@
+"""`compress`: apply steps in order, keeping each finished step where a killed run finds it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import singledispatch
+from pathlib import Path
+
+from edgekit.compression import steps, tfmot
+from edgekit.compression.distillation import distill
+from edgekit.compression.pruning import prune
+from edgekit.compression.quantize_aware import quantize_aware
+from edgekit.compression.steps import Distill, Prune, QuantizeAware, Step
+from edgekit.compression.training import Training
+from edgekit.data import DataSource, load_data
+from edgekit.errors import ConfigError
+from edgekit.loading import LoadedModel, load, need_classes, source_sha256
+from edgekit.progress import LoggedProgress, Progress
+
+
+def compress(
+    model: object,
+    *recipe: Step,
+    data: DataSource,
+    checkpoints: Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> LoadedModel:
+    """Apply the steps in order to a model (path, Keras 3 model or LoadedModel) and return the result.
+
+    `data` is the training data with integer labels `y`. With a `checkpoints` folder, an interrupted call that is made
+    again with the same arguments goes on where it was. The given model is not changed. Raises ConfigError on an order
+    that cannot work, ModelError on a layer that a step does not take, DataError on data that does not fit.
+    """
+    loaded = load(model)
+    check_order(recipe)
+    if not recipe:
+        return loaded
+    classes = need_classes(loaded, why=steps.step_name(recipe[0]))
+    samples = load_data(data, loaded.inputs, where="training data", classes=classes)
+    samples.need_labels()
+    key = source_sha256(model, loaded) + samples.sha256()
+    for position, step in enumerate(recipe):
+        key = hashlib.sha256(f"{key} {step!r} {seed}".encode()).hexdigest()
+        folder = None if checkpoints is None else checkpoints / f"{position}-{steps.step_name(step)}-{key[:12]}"
+        training = Training(samples, folder, seed, progress or LoggedProgress())
+        loaded = _resumable(step, loaded, training)
+    return loaded
+
+
+def check_order(recipe: Sequence[Step]) -> None:
+    """Quantization-aware training must be last: any later training would leave its grids."""
+    for position, step in enumerate(recipe[:-1]):
+        if isinstance(step, QuantizeAware):
+            later = steps.step_name(recipe[position + 1])
+            raise ConfigError(f"step 'quantize-aware' comes before '{later}', which would undo it; put it last")
+
+
+def _resumable(step: Step, loaded: LoadedModel, training: Training) -> LoadedModel:
+    if training.checkpoints is None:
+        return apply(step, loaded, training)
+    done = training.checkpoints / "done.keras"
+    if done.exists():
+        return load(done)
+    result = apply(step, loaded, training)
+    result.save(done)
+    return result
+
+
+@singledispatch
+def apply(step: object, loaded: LoadedModel, training: Training) -> LoadedModel:
+    """Apply one step; a step's type selects the function."""
+    raise TypeError(f"not a step: {step!r}")
+
+
+@apply.register
+def _(step: Distill, loaded: LoadedModel, training: Training) -> LoadedModel:
+    return distill(loaded, step, training)
+
+
+@apply.register
+def _(step: Prune, loaded: LoadedModel, training: Training) -> LoadedModel:
+    return tfmot.prune(loaded, step, training) if step.engine == "tfmot" else prune(loaded, step, training)
+
+
+@apply.register
+def _(step: QuantizeAware, loaded: LoadedModel, training: Training) -> LoadedModel:
+    engine = tfmot.quantize_aware if step.engine == "tfmot" else quantize_aware
+    return engine(loaded, step, training)

@@ -1,0 +1,87 @@
+"""The form that quantization wants: BatchNormalization folded away, and activations that integer kernels cannot fuse
+as layers of their own. Outputs, their names and their order stay the same.
+
+Source of the folding: Jacob et al. 2018, section 3.2, equation 14.
+"""
+
+from __future__ import annotations
+
+from typing import Any  # Any: keras layers, which have no types
+
+import numpy as np
+
+from edgekit.compression.graph import activation_name, consumers
+from edgekit.loading import LoadedModel, import_keras
+from edgekit.tensors import Array
+
+FUSED = ("linear", "relu", "relu6")  # activations that int8 kernels apply to their own output
+LINEAR_SUFFIX = "_linear"
+
+
+def canonical(loaded: LoadedModel) -> LoadedModel:
+    """A copy in canonical form with the same outputs."""
+    keras = import_keras()
+    originals: dict[str, Any] = {layer.name: layer for layer in loaded.model.layers}
+    folds = _foldable(keras, loaded.model)
+    folded_away = {norm.name for norm in folds.values()}
+    split = {name for name, layer in originals.items() if _splits(keras, layer)}
+
+    def clone(layer: Any) -> Any:
+        config = layer.get_config()
+        if layer.name in folds:
+            config["use_bias"] = True
+        if layer.name in split:
+            config.update(activation="linear", name=layer.name + LINEAR_SUFFIX)
+        return type(layer).from_config(config)
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if layer.name in folded_away:
+            return args[0]
+        name = layer.name.removesuffix(LINEAR_SUFFIX)
+        outputs = layer(*args, **kwargs)
+        return keras.layers.Activation(originals[name].activation, name=name)(outputs) if name in split else outputs
+
+    model = keras.models.clone_model(loaded.model, clone_function=clone, call_function=call)
+    _copy_weights(keras, model, originals, folds)
+    return loaded.with_model(model)
+
+
+def _copy_weights(keras: Any, model: Any, originals: dict[str, Any], folds: dict[str, Any]) -> None:
+    for layer in model.layers:
+        name = layer.name.removesuffix(LINEAR_SUFFIX)
+        if name in folds:
+            layer.set_weights(_folded_weights(keras, originals[name], folds[name]))
+        elif layer.weights:
+            layer.set_weights(originals[name].get_weights())
+
+
+def _splits(keras: Any, layer: Any) -> bool:
+    kernels = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+    return isinstance(layer, kernels) and activation_name(layer) not in FUSED
+
+
+def _foldable(keras: Any, model: Any) -> dict[str, Any]:
+    """Layer name -> the BatchNormalization over its channels that is its only consumer."""
+    layers = keras.layers
+    uses = consumers(model)
+    calls = [node.operation.name for nodes in model._nodes_by_depth.values() for node in nodes]
+    folds = {}
+    for layer in model.layers:
+        norm = uses[layer.name][0] if len(uses[layer.name]) == 1 else None
+        if not isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense) or activation_name(layer) != "linear":
+            continue
+        called_once = norm is not None and calls.count(layer.name) == calls.count(norm.name) == 1
+        if called_once and isinstance(norm, layers.BatchNormalization) and norm.axis in (-1, len(layer.output.shape) - 1):
+            folds[layer.name] = norm
+    return folds
+
+
+def _folded_weights(keras: Any, layer: Any, norm: Any) -> list[Array]:
+    kernel, *bias = layer.get_weights()
+    per_channel = kernel.shape[2:] if isinstance(layer, keras.layers.DepthwiseConv2D) else kernel.shape[-1:]
+    channels = int(np.prod(per_channel))
+    gamma = np.asarray(norm.gamma) if norm.scale else np.ones(channels, np.float32)
+    beta = np.asarray(norm.beta) if norm.center else np.zeros(channels, np.float32)
+    factor = gamma / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
+    shift = beta + ((bias[0] if bias else 0.0) - np.asarray(norm.moving_mean)) * factor
+    return [kernel * factor.reshape(per_channel), shift]

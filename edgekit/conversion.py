@@ -1,0 +1,153 @@
+"""The converter contract: what a converter is given, what it gives back, and how one is found.
+
+Built-in converters and anybody else's come through the same door: the entry-point group `edgekit.converters`,
+whose name is the format and whose value is an object with this Protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Protocol
+
+from edgekit.errors import ConversionError, did_you_mean
+from edgekit.manifest import Binding
+from edgekit.tensors import Array, TensorSpec
+
+CONVERTERS = "edgekit.converters"
+CHECKERS = "edgekit.checkers"
+
+FIXED_SIGNATURE = "fixed"  # SavedModel signature with batch 1
+DYNAMIC_SIGNATURE = "dynamic"  # the same function with a dynamic batch
+
+PRECISIONS = ("fp32", "fp16", "dynamic-int8", "int8", "int8-float-io", "int16x8", "int4-weights")
+FORMATS = ("tflite", "onnx", "tensorrt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model on its way to the converters: SavedModels, so that no converter needs Keras or custom layers.
+
+    Both SavedModels carry the signatures FIXED_SIGNATURE and DYNAMIC_SIGNATURE, keyed by the Keras names.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]  # Keras names and order; batch is None
+    outputs: tuple[TensorSpec, ...]
+    float_model: Path  # SavedModel of the float model
+    trained_model: Path | None  # SavedModel with trained fake-quantization of activations and weights, after QAT
+    work: Path  # scratch folder that lives as long as the build; converters share exports here
+
+    def signature_names(self) -> tuple[str, ...]:
+        """Input names in order."""
+        return tuple(spec.name for spec in self.inputs)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One converted file and how to feed it."""
+
+    format: str
+    precision: str
+    path: Path
+    inputs: tuple[Binding, ...]  # in the engine's order
+    outputs: tuple[Binding, ...]
+    engine: str  # the runtime engine that runs it
+    engine_least_version: str
+    float_layers: tuple[str, ...] = ()  # what stayed float in an integer file
+    notes: tuple[str, ...] = ()  # what a reader of the report must know
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator of a converted file, or one layer of a Keras model, as `edgekit inspect` shows it."""
+
+    name: str
+    type: str
+    bytes: int  # of its constants
+    precision: str  # of its weights, or of its output where it has none
+    sparsity: float | None  # fraction of zero weights; None without weights
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is inside a model file."""
+
+    format: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    bytes: int  # of the file
+    parameters: int
+    layers: tuple[Layer, ...]
+
+
+class Converter(Protocol):
+    """Makes one format. Heavy work runs in a subprocess with a timeout: some inputs crash the converters."""
+
+    format: str
+    suffix: str  # ".tflite"
+    precisions: tuple[str, ...]
+
+    def convert(
+        self, source: Source, *, precision: str, calibration: Mapping[str, Array] | None, output: Path
+    ) -> Artifact:
+        """Write `output`.
+
+        `calibration` maps each input name to an array of real samples, shape (n, ...); an integer precision needs it
+        unless `source.trained_model` brings trained ranges. Raises ConversionError.
+        """
+
+    def inspect(self, path: Path) -> Inspection:
+        """Read one file of this format. Raises ConversionError when it is not one."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a checker says of an artifact."""
+
+    checker: str  # "TensorRT-RTX 1.7.1 parser and builder"
+    accepted: bool
+    detail: str  # why it was refused, or what was planned ("5 of 5 weighted layers planned as Int8")
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class Checker(Protocol):
+    """Asks a vendor's own tool whether it takes an artifact, without running it."""
+
+    def available(self) -> str | None:
+        """None when it can check here, else the reason and what to install."""
+
+    def check(self, artifact: Artifact, *, work: Path) -> Verdict:
+        """Raises ConversionError when the tool itself breaks."""
+
+
+def find_converter(format_name: str) -> Converter:
+    """The converter of a format. Raises ConversionError that lists what is installed."""
+    converter: Converter = _find(CONVERTERS, format_name).load()
+    return converter
+
+
+def find_checker(name: str) -> Checker:
+    """A checker by its entry-point name. Raises ConversionError that lists what is installed."""
+    checker: Checker = _find(CHECKERS, name).load()
+    return checker
+
+
+def check_precision(converter: Converter, precision: str) -> None:
+    """Raise ConversionError when the converter does not make `precision`."""
+    if precision not in converter.precisions:
+        raise ConversionError(
+            f"{converter.format} has no precision '{precision}'{did_you_mean(precision, converter.precisions)}"
+        )
+
+
+def _find(group: str, name: str) -> EntryPoint:
+    installed = {point.name: point for point in entry_points(group=group)}
+    if name not in installed:
+        kind = group.split(".")[1].removesuffix("s")
+        raise ConversionError(
+            f"no {kind} '{name}' (installed: {', '.join(sorted(installed)) or 'none'}): pip install \"edgekit[{name}]\""
+        )
+    return installed[name]

@@ -1,0 +1,171 @@
+"""Data from a file, a function, a dict or a tf.data.Dataset becomes checked numpy arrays under the model's input names."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any  # Any: a tf.data.Dataset, whose package has no types
+
+import numpy as np
+
+from edgekit.errors import DataError, did_you_mean
+from edgekit.tensors import Array, TensorSpec, format_shape
+
+LABELS_KEY = "y"
+SINGLE_INPUT_KEY = "x"
+
+# A path to an .npz, `module:function`, a dict of arrays, or a tf.data.Dataset.
+DataSource = str | Path | Mapping[str, Array] | Any
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples for a model: one array per input, shape (n, ...), and integer labels, shape (n,), where there are any."""
+
+    inputs: Mapping[str, Array]
+    labels: Array | None
+    where: str  # what to call it in messages
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def first(self, count: int) -> Data:
+        """The first `count` samples."""
+        return self.take(np.arange(min(count, len(self))))
+
+    def take(self, rows: Array) -> Data:
+        """The samples of these row numbers."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Data({name: array[rows] for name, array in self.inputs.items()}, labels, self.where)
+
+    def spread(self, count: int) -> Data:
+        """`count` samples spread evenly over the data, so that an ordered file still gives every class."""
+        return self.take(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
+
+    def need_labels(self) -> Array:
+        """The labels. Raises DataError when there are none."""
+        if self.labels is None:
+            raise DataError(f"{self.where}: no labels; add an array '{LABELS_KEY}' of class numbers")
+        return self.labels
+
+    def sha256(self) -> str:
+        """Hex sha256 over names, shapes, dtypes and values."""
+        digest = hashlib.sha256()
+        labels = {} if self.labels is None else {LABELS_KEY: self.labels}
+        for name, array in sorted({**self.inputs, **labels}.items()):
+            digest.update(f"{name} {array.shape} {array.dtype}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def load_data(source: DataSource, inputs: Sequence[TensorSpec], *, where: str, classes: int | None = None) -> Data:
+    """Read and check data for a model with these inputs.
+
+    `where` names the data in messages (a path adds itself); `classes` is the number of classes that labels must stay
+    within. Raises DataError for a missing file or input name, a wrong shape or dtype, NaN or infinity, rows that do
+    not match, or a label out of range.
+    """
+    if isinstance(source, Data):
+        return _checked(dict(source.inputs), source.labels, inputs, where, classes)
+    arrays = _arrays(source, inputs, where)
+    label = f"{where} ({source})" if isinstance(source, str | Path) else where
+    labels = arrays.pop(LABELS_KEY, None)
+    return _checked(arrays, labels, inputs, label, classes)
+
+
+def _arrays(source: DataSource, inputs: Sequence[TensorSpec], where: str) -> dict[str, Array]:
+    if isinstance(source, Mapping):
+        return {name: np.asarray(array) for name, array in source.items()}
+    if isinstance(source, str) and ":" in source and not Path(source).exists():
+        return _arrays(_call(source, where), inputs, where)
+    if isinstance(source, str | Path):
+        return _read_npz(Path(source), where)
+    if hasattr(source, "as_numpy_iterator"):
+        return _from_batches(source.as_numpy_iterator(), inputs, where)
+    raise DataError(
+        f"{where}: cannot read data from {type(source).__name__}; "
+        "give an .npz path, module:function, a dict of arrays or a tf.data.Dataset"
+    )
+
+
+def _read_npz(path: Path, where: str) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError as problem:
+        raise DataError(f"{where}: no file {path}") from problem
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as problem:
+        raise DataError(f"{where}: {path} is not an .npz of plain arrays ({problem}); write it with numpy.savez") from problem
+
+
+def _call(reference: str, where: str) -> DataSource:
+    module, _, function = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as problem:
+        raise DataError(f"{where}: cannot import '{reference}' ({problem}); write module:function or a path") from problem
+
+
+def _from_batches(batches: Iterable[Any], inputs: Sequence[TensorSpec], where: str) -> dict[str, Array]:
+    """Batches of `x`, `(x, y)` or dicts of inputs, as tf.data.Dataset gives them."""
+    columns: dict[str, list[Array]] = {}
+    for batch in batches:
+        features, labels = batch if isinstance(batch, tuple) else (batch, None)
+        named = features if isinstance(features, Mapping) else {inputs[0].name: features}
+        for name, array in {**named, **({} if labels is None else {LABELS_KEY: labels})}.items():
+            columns.setdefault(name, []).append(np.asarray(array))
+    if not columns:
+        raise DataError(f"{where}: the dataset is empty")
+    if columns[next(iter(columns))][0].ndim < len(inputs[0].shape):
+        raise DataError(f"{where}: the dataset gives single samples; call .batch(…) on it first")
+    return {name: np.concatenate(arrays) for name, arrays in columns.items()}
+
+
+def _checked(
+    arrays: dict[str, Array], labels: Array | None, inputs: Sequence[TensorSpec], where: str, classes: int | None
+) -> Data:
+    if len(inputs) == 1 and SINGLE_INPUT_KEY in arrays and inputs[0].name not in arrays:
+        arrays = {inputs[0].name: arrays[SINGLE_INPUT_KEY]}
+    checked = {spec.name: _checked_input(arrays, spec, where) for spec in inputs}
+    rows = len(checked[inputs[0].name])
+    columns = dict(checked) if labels is None else {**checked, LABELS_KEY: labels}
+    for name, array in columns.items():
+        if array.ndim == 0 or len(array) != rows or not rows:
+            got = len(array) if array.ndim else "no"
+            raise DataError(f"{where}: '{name}' has {got} samples, expected {rows or 'at least 1'}")
+    if labels is not None:
+        labels = _checked_labels(labels, where, classes)
+    return Data(checked, labels, where)
+
+
+def _checked_input(arrays: Mapping[str, Array], spec: TensorSpec, where: str) -> Array:
+    if spec.name not in arrays:
+        raise DataError(
+            f"{where}: no array named '{spec.name}' for the model's input{did_you_mean(spec.name, arrays)}"
+        )
+    array = arrays[spec.name]
+    if array.dtype == np.float64 and spec.dtype == "float32":
+        array = array.astype(np.float32)  # numpy's default type; nothing of use is lost
+    spec.check(array, where=where)
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise DataError(f"{where}: '{spec.name}' holds NaN or infinity, first in sample {row}; remove or repair it")
+    return array
+
+
+def _checked_labels(labels: Array, where: str, classes: int | None) -> Array:
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"{where}: '{LABELS_KEY}' has shape {format_shape(labels.shape)} {labels.dtype}, "
+            "expected (samples,) of whole class numbers"
+        )
+    wrong = (labels < 0) | (labels >= classes) if classes is not None else labels < 0
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        allowed = f"0 to {classes - 1}" if classes is not None else "0 or more"
+        raise DataError(f"{where}: label {labels[row]} in sample {row}, expected {allowed}")
+    return labels.astype(np.int64)

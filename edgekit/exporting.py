@@ -1,0 +1,42 @@
+"""From a Keras model to what converters take: SavedModels under the Keras names, float and (after QAT) fake-quantized."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any  # Any: keras models and tensorflow functions, which have no types
+
+from edgekit.compression.fake_quantization import Simulation
+from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE, Source
+from edgekit.errors import ConversionError
+from edgekit.loading import LoadedModel, import_keras
+
+
+def export_source(loaded: LoadedModel, work: Path) -> Source:
+    """Write the SavedModels of a build into `work`, once for all converters. Raises ConversionError."""
+    float_model = work / "float-saved-model"
+    _export(loaded.model, loaded, float_model)
+    trained_model = None
+    if loaded.activation_ranges is not None:
+        trained_model = work / "trained-saved-model"
+        _export(Simulation(loaded, loaded.activation_ranges).model, loaded, trained_model)
+    return Source(loaded.name, loaded.inputs, loaded.outputs, float_model, trained_model, work)
+
+
+def _export(model: Any, loaded: LoadedModel, folder: Path) -> None:
+    keras = import_keras()
+    import tensorflow as tf
+
+    def serve(**inputs: Any) -> dict[str, Any]:
+        outputs = keras.tree.flatten(model(loaded.pack(inputs), training=False))
+        return {spec.name: output for spec, output in zip(loaded.outputs, outputs, strict=True)}
+
+    signatures = {}
+    for signature, batch in ((FIXED_SIGNATURE, 1), (DYNAMIC_SIGNATURE, None)):
+        specs = {s.name: tf.TensorSpec((batch, *s.shape[1:]), s.dtype, name=s.name) for s in loaded.inputs}
+        try:
+            signatures[signature] = tf.function(serve).get_concrete_function(**specs)
+        except (ValueError, TypeError) as problem:
+            raise ConversionError(f"'{loaded.name}' cannot be traced: {str(problem).splitlines()[0]}") from problem
+    module = tf.Module()
+    module.variables_kept = [variable.value for variable in model.variables]
+    tf.saved_model.save(module, str(folder), signatures=signatures)

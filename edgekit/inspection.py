@@ -1,0 +1,23 @@
+"""What is inside a model file: Keras models here, converted files through their converter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.conversion import Inspection, find_converter
+from edgekit.errors import ModelError
+from edgekit.layers import keras_layers
+from edgekit.loading import load
+
+FORMAT_OF_SUFFIX = {".tflite": "tflite", ".onnx": "onnx"}
+
+
+def inspect(path: Path, *, allow_code: bool = False) -> Inspection:
+    """Inputs, outputs, bytes, and each layer's bytes, precision and sparsity. Raises ModelError or ConversionError."""
+    if not path.exists():
+        raise ModelError(f"no file {path}")
+    if path.suffix in FORMAT_OF_SUFFIX:
+        return find_converter(FORMAT_OF_SUFFIX[path.suffix]).inspect(path)
+    loaded = load(path, allow_code=allow_code)
+    layers = tuple(keras_layers(loaded.model))
+    return Inspection("keras", loaded.inputs, loaded.outputs, path.stat().st_size, loaded.parameters, layers)

@@ -1,0 +1,135 @@
+"""`manifest.json`: what a bundle holds and how to feed it. Parsed strictly, written canonically."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgekit.errors import BundleError
+from edgekit.strict import parse
+from edgekit.tensors import Quantization, TensorSpec
+
+FORMAT_VERSION = 1
+MANIFEST_MEMBER = "manifest.json"
+
+Format = Literal["tflite", "onnx", "tensorrt"]
+Precision = Literal["fp32", "fp16", "dynamic-int8", "int8", "int8-float-io", "int16x8", "int4-weights"]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """How one model input or output, by its Keras name, appears in a variant's file."""
+
+    name: str  # the Keras name
+    tensor: str  # the name in the file, which conversion may have changed
+    dtype: str  # numpy dtype that the engine takes or gives
+    quantization: Quantization | None = None  # set when dtype is an integer that stands for a real number
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file inside the bundle."""
+
+    path: str
+    sha256: str  # of the uncompressed bytes, lower-case hex
+    bytes: int  # uncompressed
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The model in one format and precision."""
+
+    id: str  # "tflite-int8"
+    format: Format
+    precision: Precision
+    member: Member
+    targets: tuple[str, ...]
+    engine: str  # "litert", "onnxruntime"
+    engine_least_version: str
+    inputs: tuple[Binding, ...]  # in the engine's order
+    outputs: tuple[Binding, ...]
+    golden_tolerance: float  # largest |difference| from the golden outputs, as a fraction of their largest magnitude
+    metrics: Mapping[str, float] = field(default_factory=dict)  # measured on the evaluation data
+    float_layers: tuple[str, ...] = ()  # left in float in an integer variant
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Input:
+    """One model input under its Keras name, with the range of its values in the calibration data."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    range: tuple[float, float] | None = None
+
+    @property
+    def spec(self) -> TensorSpec:
+        """The input without its range."""
+        return TensorSpec(self.name, self.shape, self.dtype)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Real inputs and the float model's outputs, one set for all variants: an .npz of `inputs/NAME`, `outputs/NAME`."""
+
+    member: Member
+    samples: int
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the model came from: enough to build it again."""
+
+    recipe: tuple[Mapping[str, object], ...]
+    tools: Mapping[str, str]  # package name -> version
+    model_sha256: str
+    data_sha256: Mapping[str, str]  # role ("train", "evaluation") -> sha256
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything the runtime needs to know, with the sha256 of every other member."""
+
+    format_version: int
+    name: str
+    version: str
+    inputs: tuple[Input, ...]  # original Keras names and order
+    outputs: tuple[TensorSpec, ...]
+    variants: tuple[Variant, ...]
+    golden: Golden
+    provenance: Provenance
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Every member but the manifest itself."""
+        return (*(variant.member for variant in self.variants), self.golden.member)
+
+
+def to_bytes(manifest: Manifest) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, UTF-8, newline at the end. Equal manifests give equal bytes."""
+    text = json.dumps(
+        dataclasses.asdict(manifest), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode() + b"\n"
+
+
+def from_bytes(content: bytes, *, where: str) -> Manifest:
+    """Parse canonical JSON.
+
+    Raises BundleError on a version this edgekit cannot read, an unknown or missing key, or a wrong type.
+    """
+    try:
+        parsed = json.loads(content)
+    except ValueError as problem:
+        raise BundleError(f"{where}: {MANIFEST_MEMBER} is not JSON ({problem}); build the bundle again") from problem
+    version = parsed.get("format_version") if isinstance(parsed, dict) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{where}: format_version is {version!r}, this edgekit reads {FORMAT_VERSION}; install the edgekit that made it"
+        )
+    return parse(Manifest, parsed, where=f"{where}: {MANIFEST_MEMBER}", error=BundleError)

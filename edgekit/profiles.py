@@ -1,0 +1,79 @@
+"""Device profiles: what a target takes. One strict TOML file each, found through the entry-point group `edgekit.targets`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from edgekit.conversion import FORMATS, PRECISIONS
+from edgekit.errors import ConfigError, did_you_mean
+from edgekit.strict import parse
+
+TARGETS = "edgekit.targets"
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """What one kind of device runs."""
+
+    name: str
+    description: str
+    formats: tuple[str, ...]  # each variant of a build is made in every one of them
+    precisions: tuple[str, ...]  # that it takes
+    default_precisions: tuple[str, ...]  # made when the project does not say
+    sources: tuple[str, ...]  # where these facts stand
+    checkers: tuple[str, ...] = ()  # vendor tools that an artifact must pass before it is packed
+
+    def __post_init__(self) -> None:
+        _known("format", self.formats, FORMATS)
+        _known("precision", (*self.precisions, *self.default_precisions), PRECISIONS)
+
+    def check_precision(self, precision: str) -> None:
+        """Raise ConfigError unless this target takes `precision`."""
+        if precision not in PRECISIONS:
+            raise ConfigError(f"target '{self.name}': unknown precision '{precision}'{did_you_mean(precision, PRECISIONS)}")
+        if precision not in self.precisions:
+            raise ConfigError(
+                f"target '{self.name}' does not take precision '{precision}'; it takes {', '.join(self.precisions)}"
+            )
+
+
+def target_names() -> tuple[str, ...]:
+    """The names of the profiles that are installed, sorted."""
+    return tuple(sorted(_profile_files()))
+
+
+def load_target(name: str) -> DeviceProfile:
+    """Read one profile. Raises ConfigError on an unknown name or a profile with a mistake."""
+    known = _profile_files()
+    if name not in known:
+        raise ConfigError(f"unknown target '{name}'{did_you_mean(name, known)}")
+    return parse_profile(known[name].read_text(encoding="utf-8"), where=known[name].name)
+
+
+def parse_profile(text: str, *, where: str) -> DeviceProfile:
+    """Parse one profile's TOML. Raises ConfigError that names the key."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise ConfigError(f"{where}: not TOML: {problem}") from problem
+    return parse(DeviceProfile, table, where=where)
+
+
+def _profile_files() -> dict[str, Traversable]:
+    return {file.name.removesuffix(".toml"): file for file in _toml_files()}
+
+
+def _toml_files() -> Iterator[Traversable]:
+    for point in entry_points(group=TARGETS):
+        yield from (file for file in files(point.value).iterdir() if file.name.endswith(".toml"))
+
+
+def _known(what: str, words: tuple[str, ...], known: tuple[str, ...]) -> None:
+    for word in words:
+        if word not in known:
+            raise ConfigError(f"unknown {what} '{word}'{did_you_mean(word, known)}")

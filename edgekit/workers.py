@@ -1,0 +1,94 @@
+"""Run a function in a fresh Python process: a crash, a hang or a changed environment stays there.
+
+A worker module ends with `if __name__ == "__main__": workers.serve(function)`; `function` takes the request
+(a JSON object) and returns the reply (a JSON object).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any  # Any: JSON
+
+from edgekit import errors
+from edgekit.errors import EdgekitError
+
+log = logging.getLogger(__name__)
+
+_STDERR_LINES = 20
+
+
+def call(
+    module: str,
+    request: Mapping[str, object],
+    *,
+    timeout_s: float,
+    what: str,
+    error: type[EdgekitError],
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Run `python -m module` on `request` and return its reply.
+
+    An EdgekitError raised there is raised here under its own type. A crash, a timeout or any other exception
+    becomes `error`, with the last lines that the process wrote; `what` names the work in that message.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgekit-worker-") as folder:
+        request_path, reply_path = Path(folder, "request.json"), Path(folder, "reply.json")
+        request_path.write_text(json.dumps(request))
+        argv = [sys.executable, "-m", module, str(request_path), str(reply_path)]
+        process = subprocess.Popen(
+            argv, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", start_new_session=True,
+        )  # fmt: skip
+        output = _wait(process, timeout_s, what, error)
+        if not reply_path.exists():
+            raise error(f"{what}: {_ending(process.returncode)}; its last words: {_last_lines(output)}")
+        log.debug("%s said: %s", module, output)
+        return _read_reply(reply_path, error)
+
+
+def serve(function: Callable[[dict[str, Any]], Mapping[str, object]]) -> None:
+    """The worker's side of `call`: read the request, run `function`, write the reply."""
+    request_path, reply_path = Path(sys.argv[1]), Path(sys.argv[2])
+    try:
+        reply = {"reply": function(json.loads(request_path.read_text()))}
+    except EdgekitError as problem:
+        reply = {"error": {"type": type(problem).__name__, "message": str(problem)}}
+    partial = reply_path.with_suffix(".partial")
+    partial.write_text(json.dumps(reply))
+    partial.replace(reply_path)
+
+
+def _wait(process: subprocess.Popen[str], timeout_s: float, what: str, error: type[EdgekitError]) -> str:
+    try:
+        return process.communicate(timeout=timeout_s)[0]
+    except subprocess.TimeoutExpired as problem:
+        raise error(f"{what}: not done after {timeout_s:.0f} s") from problem
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def _read_reply(path: Path, error: type[EdgekitError]) -> dict[str, Any]:
+    message = json.loads(path.read_text())
+    if "error" in message:
+        kind = getattr(errors, message["error"]["type"], error)
+        raise kind(message["error"]["message"])
+    reply: dict[str, Any] = message["reply"]
+    return reply
+
+
+def _ending(code: int) -> str:
+    return f"the process died of {signal.Signals(-code).name}" if code < 0 else f"the process exited with {code}"
+
+
+def _last_lines(output: str) -> str:
+    return " | ".join(line.strip() for line in output.splitlines()[-_STDERR_LINES:] if line.strip()) or "none"

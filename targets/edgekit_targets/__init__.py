@@ -1,0 +1,1 @@
+"""Device profiles, one TOML file each; found through the entry-point group `edgekit.targets`."""
