@@ -1,0 +1,62 @@
+"""`edgekit bench BUNDLE`: measure one variant's latency."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from edgekit.bundle import Bundle
+from edgekit.cli.output import emit, progress
+from edgekit.runtime import survey
+from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
+
+HERE = "local:"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `edgekit bench`."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--variant", metavar="ID", help="a variant of the bundle (default: the best that runs there)")
+    parser.add_argument("--runs", type=int, default=DEFAULT_RUNS, metavar="N", help="timed runs")
+    parser.add_argument("--warmup", type=int, default=DEFAULT_WARMUP, metavar="N", help="untimed runs before them")
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--device", metavar="URL", help="measure there (default: in this process)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print the figures."""
+    reply = _bench_here(args) if args.device is None else _bench_there(args)
+    (benched,) = reply.results
+    choice, timing = benched.choice, benched.timing
+    device = args.device or HERE
+    result = {
+        "variant": choice.variant,
+        "engine": f"{choice.engine} {choice.engine_version}",
+        "accelerator": choice.accelerator,
+        "device": device,
+        "threads": choice.threads,
+        **dataclasses.asdict(timing),
+    }
+    text = (
+        f"{choice.variant} on {device} {choice.package} {choice.engine_version}, {choice.accelerator}, "
+        f"{choice.threads} thread(s): median {timing.median_ms:.4f} ms, p90 {timing.p90_ms:.4f} ms, "
+        f"p99 {timing.p99_ms:.4f} ms ({timing.runs} runs after {timing.warmup} warm-up)"
+    )
+    emit(args, result, text)
+    return 0
+
+
+def _bench_here(args: argparse.Namespace) -> survey.BenchReply:
+    with Bundle.open(args.bundle) as bundle:
+        counts = {"warmup": args.warmup, "runs": args.runs, "threads": args.threads}
+        return survey.bench(bundle, [args.variant], **counts, progress=progress)
+
+
+def _bench_there(args: argparse.Namespace) -> survey.BenchReply:
+    from edgekit.devices import deploy, opened_device
+
+    with opened_device(args.device) as device:
+        progress(f"measuring on {args.device}")
+        deployed = deploy(args.bundle, device)
+        return deployed.bench(args.variant, warmup=args.warmup, runs=args.runs, threads=args.threads)

@@ -1,0 +1,18 @@
+"""What a verb prints on stdout: one JSON object under --json, else text."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+
+
+def emit(args: argparse.Namespace, result: Mapping[str, object], text: str) -> None:
+    """Print `result` as one JSON object when --json was given, else `text`."""
+    print(json.dumps(result, allow_nan=False) if args.json else text)
+
+
+def progress(message: str) -> None:
+    """One line on stderr."""
+    print(message, file=sys.stderr, flush=True)

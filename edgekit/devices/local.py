@@ -1,0 +1,82 @@
+"""This machine as a device: a temporary folder, real processes, the whole deploy path."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit.devices.transport import CommandResult
+from edgekit.errors import DeviceError
+
+
+class LocalTransport:
+    """Commands run in a temporary folder that goes away with the connection."""
+
+    url = "local:"
+    python = sys.executable
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="edgekit-local-")
+        self.root = Path(self._folder.name)
+
+    def run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
+        """Run a process of its own group in the folder; the group is killed when the time is over."""
+        start = time.monotonic()
+        try:
+            process = subprocess.Popen(
+                argv,
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as problem:
+            raise DeviceError(f"local: cannot start {shlex.join(argv)}: {problem.strerror or problem}") from problem
+        stdout, stderr = _communicate(process, argv, timeout_s)
+        return CommandResult(tuple(argv), process.returncode, stdout, stderr, time.monotonic() - start)
+
+    def push(self, local: Path, remote: str) -> None:
+        """Copy into the folder."""
+        self._copy(local, self._inside(remote))
+
+    def pull(self, remote: str, local: Path) -> None:
+        """Copy out of the folder."""
+        self._copy(self._inside(remote), local)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        self._folder.cleanup()
+
+    def _inside(self, remote: str) -> Path:
+        path = (self.root / remote).resolve()
+        if not path.is_relative_to(self.root.resolve()):
+            raise DeviceError(f"local: '{remote}' is outside the device's folder")
+        return path
+
+    def _copy(self, source: Path, target: Path) -> None:
+        try:
+            shutil.copyfile(source, target)
+        except OSError as problem:
+            raise DeviceError(f"local: cannot copy {source} to {target}: {problem.strerror or problem}") from problem
+
+
+def _communicate(process: subprocess.Popen[str], argv: Sequence[str], timeout_s: float) -> tuple[str, str]:
+    try:
+        return process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as problem:
+        raise DeviceError(f"local: {shlex.join(argv)} was not done after {timeout_s:g} s") from problem
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()

@@ -1,0 +1,34 @@
+"""`runtime.pyz`: the device side in one file, so that a board needs Python, numpy and an engine but no edgekit."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from edgekit.files import atomic
+
+_MODULES = ("__init__", "bundle", "errors", "files", "manifest", "strict", "tensors")
+_MAIN = b"import sys\n\nfrom edgekit.runtime.__main__ import main\n\nsys.exit(main())\n"
+
+
+def write_zipapp(path: Path) -> None:
+    """Write the zipapp; the same edgekit gives the same bytes."""
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, content in _sources():
+            info = zipfile.ZipInfo(name)  # dated 1980-01-01
+            info.create_system = 3
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+
+
+def _sources() -> Iterator[tuple[str, bytes]]:
+    root = files("edgekit")
+    yield "__main__.py", _MAIN
+    for module in _MODULES:
+        yield f"edgekit/{module}.py", root.joinpath(f"{module}.py").read_bytes()
+    runtime = [entry for entry in root.joinpath("runtime").iterdir() if entry.name.endswith(".py")]
+    for entry in sorted(runtime, key=lambda entry: entry.name):
+        yield f"edgekit/runtime/{entry.name}", entry.read_bytes()

@@ -1,0 +1,141 @@
+"""Questions put to a whole bundle on this machine: what is here, does it verify, how fast and how right is it.
+
+The answers are plain values, so that they cross to another machine as JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekit.bundle import Bundle
+from edgekit.errors import EngineError
+from edgekit.manifest import Member
+from edgekit.runtime.choosing import Choice, Rejected, ranked
+from edgekit.runtime.engines import EngineStatus, find_engines
+from edgekit.runtime.golden import GoldenResult, check_golden, read_golden
+from edgekit.runtime.opening import open_session
+from edgekit.runtime.session import Session
+from edgekit.runtime.timing import Timing, measure
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a machine is and has."""
+
+    system: str  # "Linux"
+    machine: str  # "aarch64"
+    cpus: int
+    python: str
+    numpy: str
+    engines: tuple[EngineStatus, ...]
+
+
+@dataclass(frozen=True)
+class RunReply:
+    """What ran, when outputs were written to a file."""
+
+    choice: Choice
+
+
+@dataclass(frozen=True)
+class Benched:
+    """One variant's latency."""
+
+    choice: Choice
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class BenchReply:
+    """Latency of several variants, measured in turns."""
+
+    results: tuple[Benched, ...]
+    rejected: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True)
+class GoldenReply:
+    """Several variants held to the golden outputs."""
+
+    results: tuple[GoldenResult, ...]
+    rejected: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True)
+class VerifyReply:
+    """Every member that was verified."""
+
+    members: tuple[Member, ...]
+
+
+def probe() -> Probe:
+    """Look at this machine."""
+    return Probe(
+        system=platform.system(),
+        machine=platform.machine(),
+        cpus=os.cpu_count() or 1,
+        python=platform.python_version(),
+        numpy=np.__version__,
+        engines=tuple(find_engines().values()),
+    )
+
+
+def bench(
+    bundle: Bundle, variants: Sequence[str | None], *, warmup: int, runs: int, threads: int, progress: Progress
+) -> BenchReply:
+    """Measure variants in turns on the first golden input; None stands for the best that runs here."""
+    sample = {name: array[:1] for name, array in read_golden(bundle).inputs.items()}
+    with ExitStack() as stack:
+        sessions, rejected = _open_each(bundle, variants, threads, stack)
+        progress(f"measuring {', '.join(sessions) or 'nothing'}: {warmup} warm-up and {runs} timed runs each")
+        calls = {name: _call(session, sample) for name, session in sessions.items()}
+        timings = measure(calls, warmup=warmup, runs=runs)
+        results = tuple(Benched(session.choice, timings[name]) for name, session in sessions.items())
+    return BenchReply(results, rejected)
+
+
+def golden(bundle: Bundle, variants: Sequence[str | None], *, threads: int, progress: Progress) -> GoldenReply:
+    """Hold variants to the golden outputs, each within its own tolerance."""
+    vectors = read_golden(bundle)
+    results = []
+    with ExitStack() as stack:
+        sessions, rejected = _open_each(bundle, variants, threads, stack)
+        for name, session in sessions.items():
+            progress(f"comparing {name} with the golden outputs")
+            results.append(check_golden(session, vectors, limit=bundle.variant(name).golden_tolerance))
+    return GoldenReply(tuple(results), rejected)
+
+
+def every_variant(bundle: Bundle) -> list[str]:
+    """Ids of all variants, the preferred first."""
+    return [variant.id for variant in ranked(bundle.manifest.variants)]
+
+
+def _open_each(
+    bundle: Bundle, variants: Sequence[str | None], threads: int, stack: ExitStack
+) -> tuple[dict[str, Session], tuple[Rejected, ...]]:
+    """Sessions by variant id. One variant asked for alone must open; of several, those that cannot are rejected."""
+    sessions: dict[str, Session] = {}
+    rejected: list[Rejected] = []
+    for variant in variants:
+        try:
+            session = stack.enter_context(open_session(bundle, variant=variant, threads=threads))
+        except EngineError as problem:
+            if len(variants) == 1 or variant is None:
+                raise
+            rejected.append(Rejected(variant, str(problem)))
+        else:
+            sessions[session.choice.variant] = session
+    return sessions, tuple(rejected)
+
+
+def _call(session: Session, sample: dict[str, np.ndarray]) -> Callable[[], object]:
+    return lambda: session.run(sample)
