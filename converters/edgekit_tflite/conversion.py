@@ -35,7 +35,7 @@ class TFLiteConverter:
 
     format = "tflite"
     suffix = ".tflite"
-    precisions = ("fp32", "fp16", "dynamic-int8", "int8", "int8-float-io")
+    precisions: tuple[str, ...] = ("fp32", "fp16", "dynamic-int8", "int8", "int8-float-io")
 
     def convert(
         self, source: Source, *, precision: str, calibration: Mapping[str, Array] | None, output: Path
@@ -85,18 +85,15 @@ def _export(name: str, model: Path, output: Path, *, border: str | None) -> None
 
 
 def _quantize(source: Source, precision: str, calibration: Mapping[str, Array] | None) -> bytes:
-    if precision in _INTEGER and not calibration:
-        raise ConversionError(
-            f"tflite {precision} of '{source.name}' needs calibration samples or a model trained with QuantizeAware: "
-            f"give calibration data for {', '.join(source.signature_names())}"
-        )
+    samples = _samples(source, precision, calibration) if precision in _INTEGER else []
     float_model = _float_export(source)
     with tempfile.TemporaryDirectory(dir=source.work) as folder:
-        samples, path = Path(folder, "calibration.npz"), Path(folder, "quantized.tflite")
-        np.savez(samples, **_samples(source, calibration) if precision in _INTEGER else {})
+        stored, path = Path(folder, "calibration.npz"), Path(folder, "quantized.tflite")
+        np.savez(stored, *samples)
+        request = {"model": str(float_model), "precision": precision, "output": str(path)}
         workers.call(
             "edgekit_tflite.quantize_worker",
-            {"model": str(float_model), "precision": precision, "calibration": str(samples), "output": str(path)},
+            {**request, "inputs": source.signature_names(), "calibration": str(stored)},
             timeout_s=_QUANTIZE_TIMEOUT_S,
             what=f"quantizing '{source.name}' to TFLite {precision}",
             error=ConversionError,
@@ -105,14 +102,18 @@ def _quantize(source: Source, precision: str, calibration: Mapping[str, Array] |
         return path.read_bytes()
 
 
-def _samples(source: Source, calibration: Mapping[str, Array] | None) -> dict[str, Array]:
+def _samples(source: Source, precision: str, calibration: Mapping[str, Array] | None) -> list[Array]:
+    """The calibration arrays in the order of the inputs."""
     given = calibration or {}
-    missing = [name for name in source.signature_names() if name not in given]
+    missing = [name for name in source.signature_names() if not len(given.get(name, ()))]
     if missing:
         raise ConversionError(
-            f"calibration has no samples for input '{missing[0]}' (given: {', '.join(sorted(given))})"
+            f"tflite {precision} of '{source.name}' needs calibration samples of '{missing[0]}', "
+            "or a model trained with QuantizeAware: give calibration data"
         )
-    return {name: given[name] for name in source.signature_names()}
+    for spec in source.inputs:
+        spec.check(given[spec.name], where="calibration")
+    return [given[name] for name in source.signature_names()]
 
 
 def _artifact(source: Source, precision: str, model: TFLiteModel, output: Path) -> Artifact:

@@ -20,7 +20,7 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
     quantizer = Quantizer(request["model"])
     _RECIPES[request["precision"]](quantizer)
     with np.load(request["calibration"]) as stored:
-        samples = {name: stored[name] for name in stored.files}
+        samples = dict(zip(request["inputs"], stored.values(), strict=False))  # none when nothing is calibrated
     ranges = quantizer.calibrate({FIXED_SIGNATURE: _feeds(samples)}) if quantizer.need_calibration else None
     result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     if result.quantized_model is None:

@@ -50,7 +50,7 @@ class TFLiteTensor:
 
 @dataclass(frozen=True)
 class TFLiteOperator:
-    """One operator, by its builtin name ("CONV_2D") or its custom code; an optional input that is absent is left out."""
+    """One operator, by its builtin name ("CONV_2D") or custom code; an optional input that is absent is left out."""
 
     type: str
     inputs: tuple[TFLiteTensor, ...]

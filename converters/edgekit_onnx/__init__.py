@@ -1,0 +1,12 @@
+"""ONNX: one float export per build, and the float16 and explicitly quantized int8 files made from it.
+
+The extra `onnx` brings TensorFlow, tf2onnx, onnx and onnxruntime; nothing of them is imported until a conversion or
+an inspection begins.
+"""
+
+from edgekit_onnx.conversion import OnnxConverter
+
+converter = OnnxConverter()
+"""What the entry point `edgekit.converters: onnx` names."""
+
+__all__ = ["OnnxConverter", "converter"]

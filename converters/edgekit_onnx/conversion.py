@@ -1,0 +1,177 @@
+"""The ONNX converter: which tool makes which precision, and what is checked afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any  # Any: a worker's reply, which is JSON
+
+import numpy as np
+
+from edgekit import workers
+from edgekit.conversion import DYNAMIC_SIGNATURE, Artifact, Inspection, Source, check_precision
+from edgekit.errors import ConversionError
+from edgekit.files import atomic
+from edgekit.manifest import Binding
+from edgekit.tensors import Array, TensorSpec, format_shape
+from edgekit_onnx.graphs import Graph, name_in_file, open_model, save_model
+from edgekit_onnx.inspection import float_layers, inspect_model, tensor_spec
+from edgekit_onnx.rules import check_rules
+from edgekit_onnx.trained import rebuild
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 18
+ENGINE = "onnxruntime"
+LEAST_VERSION = "1.14"  # the first ONNX Runtime with opset 18 and IR version 8
+
+_TIMEOUT_S = 1800.0
+_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+class OnnxConverter:
+    """Makes `.onnx` files with a dynamic batch from the SavedModel signature `dynamic`.
+
+    Inputs and outputs are float32 in every precision; int8 is explicit: Q/DQ pairs around what is quantized, in the
+    symmetric form that TensorRT asks for.
+    """
+
+    format = "onnx"
+    suffix = ".onnx"
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+
+    def convert(
+        self, source: Source, *, precision: str, calibration: Mapping[str, Array] | None, output: Path
+    ) -> Artifact:
+        """Write `output` and read it back. Raises ConversionError."""
+        check_precision(self, precision)
+        model = self._make(source, precision, calibration)
+        if precision == "int8":
+            check_rules(model)
+        with atomic(output) as temporary:
+            save_model(model, temporary)
+        return _artifact(source, precision, model, output)
+
+    def inspect(self, path: Path) -> Inspection:
+        """Inputs, outputs, and every node with the bytes of its constants. Raises ConversionError."""
+        return inspect_model(path)
+
+    def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> ModelProto:
+        if precision == "fp32":
+            return open_model(_float_export(source))
+        if precision == "int8" and source.trained_model is not None:
+            return _rebuilt(source, source.trained_model)
+        return _quantize(source, precision, _samples(source, calibration) if precision == "int8" else [])
+
+
+def _float_export(source: Source) -> Path:
+    """The export that all variants of this build share."""
+    path = source.work / "float.onnx"
+    if not path.exists():
+        with atomic(path) as temporary:
+            _export(source, source.float_model, temporary)
+    return path
+
+
+def _rebuilt(source: Source, trained_model: Path) -> ModelProto:
+    with _scratch(source) as folder:
+        path = Path(folder, "trained.onnx")
+        reply = _export(source, trained_model, path)
+        model = open_model(path)
+    rebuild(model, trained_kernels=reply["trained_kernels"])
+    return model
+
+
+def _export(source: Source, model: Path, output: Path) -> dict[str, Any]:
+    request = {
+        "name": source.name,
+        "model": str(model),
+        "signature": DYNAMIC_SIGNATURE,
+        "inputs": source.signature_names(),
+        "outputs": [spec.name for spec in source.outputs],
+        "opset": OPSET,
+        "output": str(output),
+    }
+    return _call("export_worker", request, f"converting '{source.name}' to ONNX")
+
+
+def _quantize(source: Source, precision: str, samples: Sequence[Array]) -> ModelProto:
+    float_model = _float_export(source)
+    with _scratch(source) as folder:
+        stored, path = Path(folder, "calibration.npz"), Path(folder, "quantized.onnx")
+        np.savez(stored, *samples)
+        request = {
+            "model": str(float_model),
+            "precision": precision,
+            "inputs": source.signature_names(),
+            "calibration": str(stored),
+            "output": str(path),
+        }
+        _call("quantize_worker", request, f"quantizing '{source.name}' to ONNX {precision}")
+        return open_model(path)
+
+
+def _call(worker: str, request: Mapping[str, object], what: str) -> dict[str, Any]:
+    return workers.call(
+        f"edgekit_onnx.{worker}",
+        request,
+        timeout_s=_TIMEOUT_S,
+        what=what,
+        error=ConversionError,
+        environment=_ENVIRONMENT,
+    )
+
+
+def _scratch(source: Source) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(dir=source.work)
+
+
+def _samples(source: Source, calibration: Mapping[str, Array] | None) -> list[Array]:
+    """The calibration arrays in the order of the inputs."""
+    given = calibration or {}
+    missing = [name for name in source.signature_names() if not len(given.get(name, ()))]
+    if missing:
+        raise ConversionError(
+            f"onnx int8 of '{source.name}' needs calibration samples of '{missing[0]}', "
+            "or a model trained with QuantizeAware: give calibration data"
+        )
+    for spec in source.inputs:
+        spec.check(given[spec.name], where="calibration")
+    return [given[name] for name in source.signature_names()]
+
+
+def _artifact(source: Source, precision: str, model: ModelProto, output: Path) -> Artifact:
+    graph, inputs = model.graph, source.signature_names()
+    return Artifact(
+        format="onnx",
+        precision=precision,
+        path=output,
+        inputs=_bindings(source.inputs, [tensor_spec(value) for value in graph.input], str),
+        outputs=_bindings(
+            source.outputs, [tensor_spec(value) for value in graph.output], lambda name: name_in_file(name, inputs)
+        ),
+        engine=ENGINE,
+        engine_least_version=LEAST_VERSION,
+        float_layers=float_layers(Graph(model)) if precision == "int8" else (),
+    )
+
+
+def _bindings(
+    specs: Sequence[TensorSpec], found: Sequence[TensorSpec], in_file: Callable[[str], str]
+) -> tuple[Binding, ...]:
+    """One Binding per tensor, in the file's order, which is the Keras order; ranks and sizes must be the Keras ones."""
+    for spec, tensor in zip(specs, found, strict=True):
+        if tensor.name != in_file(spec.name) or not _fits(spec.shape, tensor.shape):
+            raise ConversionError(
+                f"the ONNX file has '{tensor.name}' {format_shape(tensor.shape)}, "
+                f"expected '{in_file(spec.name)}' {format_shape(spec.shape)}"
+            )
+    return tuple(Binding(spec.name, tensor.name, tensor.dtype) for spec, tensor in zip(specs, found, strict=True))
+
+
+def _fits(expected: tuple[int | None, ...], found: tuple[int | None, ...]) -> bool:
+    return len(expected) == len(found) and all(
+        want is None or got is None or want == got for want, got in zip(expected, found, strict=True)
+    )

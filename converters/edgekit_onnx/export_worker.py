@@ -1,0 +1,119 @@
+"""Run by `edgekit.workers`: one SavedModel signature to ONNX, with tf2onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any  # Any: the request, which is JSON, and TensorFlow's objects, which have no types
+
+from edgekit import workers
+from edgekit.errors import ConversionError
+from edgekit_onnx.graphs import name_in_file
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto
+
+_FAKE_QUANTIZATIONS = ("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel")
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """A signature without variables; its tensors by their Keras names."""
+
+    graph: Any
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
+def export(request: dict[str, Any]) -> dict[str, object]:
+    """Write the ONNX file under the Keras names and in their order, with the batch dimension named "batch".
+
+    Replies with the number of kernels that the graph fake-quantizes (in narrow range): conversion folds those away.
+    """
+    import onnx
+
+    frozen = _freeze(request["model"], request["signature"])
+    model = _to_onnx(frozen, request["name"], request["opset"])
+    refuse_foreign(model)
+    _arrange(model, request["inputs"], [name_in_file(name, request["inputs"]) for name in request["outputs"]])
+    onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True), request["output"])
+    return {"trained_kernels": _trained_kernels(frozen.graph)}
+
+
+def _freeze(path: str, signature: str) -> _Frozen:
+    import tensorflow as tf
+    from tf2onnx.tf_loader import from_function
+
+    loaded = tf.saved_model.load(path)  # owns the variables: it has to outlive the freezing
+    function = loaded.signatures[signature]
+    keywords = sorted(function.structured_input_signature[1])  # captured tensors come after these
+    inputs = {name: tensor.name for name, tensor in zip(keywords, function.inputs, strict=False)}
+    outputs = {
+        name: tensor.name for name, tensor in zip(sorted(function.structured_outputs), function.outputs, strict=True)
+    }
+    return _Frozen(from_function(function, list(inputs.values()), list(outputs.values())), inputs, outputs)
+
+
+def _to_onnx(frozen: _Frozen, name: str, opset: int) -> ModelProto:
+    from tf2onnx.convert import from_graph_def
+
+    model: ModelProto = from_graph_def(
+        frozen.graph,
+        name=name,
+        input_names=list(frozen.inputs.values()),
+        output_names=list(frozen.outputs.values()),
+        opset=opset,
+    )[0]
+    names = {tensor: keras_name for keras_name, tensor in frozen.inputs.items()}
+    names |= {tensor: name_in_file(keras_name, frozen.inputs) for keras_name, tensor in frozen.outputs.items()}
+    model.graph.name = name
+    rename_tensors(model.graph, names)
+    return model
+
+
+def rename_tensors(graph: GraphProto, names: Mapping[str, str]) -> None:
+    """Rename tensors everywhere in a graph, and where the bodies of its If and Loop nodes reach for them."""
+    for value in (*graph.input, *graph.output):
+        value.name = names.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                rename_tensors(attribute.g, names)
+
+
+def refuse_foreign(model: ModelProto) -> None:
+    """Raise ConversionError for an operator that ONNX lacks: tf2onnx only logs it and leaves it in the graph."""
+    from onnx import defs
+
+    for node in model.graph.node:
+        if not defs.has(node.op_type, node.domain):
+            raise ConversionError(
+                f"ONNX has no operator for TensorFlow's {node.op_type} (node '{node.name}'): "
+                "write that layer with other operations"
+            )
+
+
+def _arrange(model: ModelProto, inputs: list[str], outputs: list[str]) -> None:
+    """Put inputs and outputs into the Keras order and give their first dimension a name."""
+    for values, names in ((model.graph.input, inputs), (model.graph.output, outputs)):
+        found = {value.name: value for value in values}
+        if set(found) != set(names):
+            raise ConversionError(f"the ONNX graph has {', '.join(sorted(found))}, expected {', '.join(sorted(names))}")
+        ordered = [found[name] for name in names]
+        del values[:]
+        values.extend(ordered)
+        for value in ordered:
+            dimensions = value.type.tensor_type.shape.dim
+            if dimensions and not dimensions[0].dim_value:
+                dimensions[0].dim_param = "batch"
+    del model.graph.value_info[:]
+
+
+def _trained_kernels(graph: Any) -> int:
+    return sum(node.op in _FAKE_QUANTIZATIONS and node.attr["narrow_range"].b for node in graph.node)
+
+
+if __name__ == "__main__":
+    workers.serve(export)

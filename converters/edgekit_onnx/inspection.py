@@ -1,0 +1,93 @@
+"""What is inside an ONNX file: bytes, precision and sparsity per node, and what stayed in float."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.conversion import Inspection, Layer
+from edgekit.tensors import Array, TensorSpec
+from edgekit_onnx.graphs import QUANTIZERS, Graph, open_model
+
+if TYPE_CHECKING:
+    from onnx import NodeProto, ValueInfoProto
+
+_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+def inspect_model(path: Path) -> Inspection:
+    """Read one file. A constant's bytes count for the first node that uses it.
+
+    Raises ConversionError when it is not an ONNX model.
+    """
+    import onnx
+
+    model = onnx.shape_inference.infer_shapes(open_model(path))
+    graph = Graph(model)
+    layers, parameters = _layers(graph)
+    return Inspection(
+        format="onnx",
+        inputs=tuple(tensor_spec(value) for value in model.graph.input if value.name not in graph.constants),
+        outputs=tuple(tensor_spec(value) for value in model.graph.output),
+        bytes=path.stat().st_size,
+        parameters=parameters,
+        layers=layers,
+    )
+
+
+def tensor_spec(value: ValueInfoProto) -> TensorSpec:
+    """Name, shape (None where the size is open) and numpy dtype of a graph's input or output."""
+    from onnx import helper
+
+    tensor = value.type.tensor_type
+    shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim)
+    return TensorSpec(value.name, shape, str(helper.tensor_dtype_to_np_dtype(tensor.elem_type)))
+
+
+def float_layers(graph: Graph) -> tuple[str, ...]:
+    """Weighted nodes whose kernel or input is not quantized: "conv0 (Conv)"."""
+    from edgekit_onnx.trained import quantized_input
+
+    return tuple(
+        f"{node.name} ({node.op_type})"
+        for node in graph.weighted()
+        if node.input[1] in graph.constants or not quantized_input(graph, node)
+    )
+
+
+def _layers(graph: Graph) -> tuple[tuple[Layer, ...], int]:
+    """One layer per node and the number of parameters; a kernel's dequantization is part of the node it feeds."""
+    dtypes = {
+        spec.name: spec.dtype for spec in map(tensor_spec, [*graph.model.graph.value_info, *graph.model.graph.output])
+    }
+    layers: list[Layer] = []
+    counted: dict[str, Array] = {}
+    for node in graph.model.graph.node:
+        if node.op_type in QUANTIZERS and graph.constant_behind(node.input[0]) is not None:
+            continue
+        names = [name for name in map(graph.constant_behind, node.input) if name is not None]
+        constants = {name: graph.array(name) for name in names}
+        fresh = {name: values for name, values in constants.items() if name not in counted}
+        layers.append(_layer(node, constants, fresh, dtypes.get(node.output[0], "unknown")))
+        counted |= fresh
+    return tuple(layers), sum(values.size for values in counted.values() if _is_parameter(values))
+
+
+def _layer(node: NodeProto, constants: dict[str, Array], fresh: dict[str, Array], output_dtype: str) -> Layer:
+    weights = [] if node.op_type in QUANTIZERS else [values for values in constants.values() if _is_parameter(values)]
+    kernel = max(weights, key=lambda values: values.size, default=None)
+    dtype = str(kernel.dtype) if kernel is not None else output_dtype
+    return Layer(
+        name=node.name or node.output[0],
+        type=node.op_type,
+        bytes=sum(values.nbytes for values in fresh.values()),
+        precision=_PRECISIONS.get(dtype, dtype),
+        sparsity=float(np.mean(kernel == 0)) if kernel is not None else None,
+    )
+
+
+def _is_parameter(values: Array) -> bool:
+    """Trained constants have a rank and are float or int8; scalars, shapes and axes are settings."""
+    return values.ndim > 0 and values.dtype in (np.float32, np.float16, np.int8)
