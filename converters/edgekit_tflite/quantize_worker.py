@@ -14,19 +14,38 @@ from edgekit.tensors import Array
 
 
 def quantize(request: dict[str, Any]) -> dict[str, object]:
-    """Write the float export at another precision; static int8 is calibrated with the min and max of real samples."""
+    """Write the float export at another precision."""
     from litert_quantizer.quantizer import Quantizer
 
     quantizer = Quantizer(request["model"])
     _RECIPES[request["precision"]](quantizer)
-    with np.load(request["calibration"]) as stored:
-        samples = dict(zip(request["inputs"], stored.values(), strict=False))  # none when nothing is calibrated
-    ranges = quantizer.calibrate({FIXED_SIGNATURE: _feeds(samples)}) if quantizer.need_calibration else None
+    ranges = _calibrate(quantizer, request) if quantizer.need_calibration else None
     result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     if result.quantized_model is None:
         raise ConversionError("litert-quantizer gave no model")
     Path(request["output"]).write_bytes(bytes(result.quantized_model))
     return {}
+
+
+def _calibrate(quantizer: Any, request: dict[str, Any]) -> Any:
+    """Min and max of every tensor over all samples.
+
+    The quantizer's own `calibrate` takes a moving average of each sample's min and max, which clips small tensors:
+    6 dB instead of 39 dB on a two-input network of Dense layers.
+    """
+    from litert_quantizer.calibrator import CalibrationMode, Calibrator
+    from litert_quantizer.recipe_manager import RecipeManager
+    from litert_quantizer.utils.qsv_utils import min_max_update
+
+    with np.load(request["calibration"]) as stored:
+        samples = dict(zip(request["inputs"], stored.values(), strict=True))
+    recipes = RecipeManager()
+    recipes.load_quantization_recipe(quantizer.get_quantization_recipe())
+    calibrator = Calibrator(
+        request["model"], mode=CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS, qsv_update_func=min_max_update
+    )
+    calibrator.calibrate({FIXED_SIGNATURE: _feeds(samples)}, recipes)
+    return calibrator.get_model_qsvs()
 
 
 def _feeds(samples: dict[str, Array]) -> list[dict[str, Array]]:
