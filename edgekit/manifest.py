@@ -125,7 +125,7 @@ def from_bytes(content: bytes, *, where: str) -> Manifest:
     """
     try:
         parsed = json.loads(content)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise BundleError(f"{where}: {MANIFEST_MEMBER} is not JSON ({problem}); build the bundle again") from problem
     version = parsed.get("format_version") if isinstance(parsed, dict) else None
     if version != FORMAT_VERSION:

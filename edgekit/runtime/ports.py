@@ -153,9 +153,10 @@ class _Quantizer:
         limits = np.iinfo(dtype)
         self._name = name
         self._stored_dtype = dtype
-        self._inverse = np.float32(1.0 / quantization.scale)
-        self._zero_point = np.float32(quantization.zero_point)
-        self._least, self._most = np.float32(limits.min), np.float32(limits.max)
+        # Arrays of no dimension: ufuncs take them faster than numpy scalars.
+        self._inverse = np.asarray(1.0 / quantization.scale, np.float32)
+        self._zero_point = np.asarray(quantization.zero_point, np.float32)
+        self._least, self._most = np.asarray(limits.min, np.float32), np.asarray(limits.max, np.float32)
         self._real: Array = np.empty(0, np.float32)
         self._flat: Array = self._real
         self._stored: Array = np.empty(0, dtype)
@@ -171,7 +172,8 @@ class _Quantizer:
         np.add(real, self._zero_point, out=real)
         np.maximum(real, self._least, out=real)
         np.minimum(real, self._most, out=real)
-        if np.isnan(np.maximum.reduce(self._flat)):
+        largest = np.maximum.reduce(self._flat)
+        if largest != largest:  # NaN alone differs from itself
             raise DataError(
                 f"'{self._name}' holds NaN, which {self._stored_dtype} cannot stand for; choose a float variant"
             )
@@ -180,10 +182,11 @@ class _Quantizer:
 
 
 def _dequantizer(quantization: Quantization, dtype: np.dtype[np.generic]) -> Convert:
-    scale, zero_point = np.float32(quantization.scale), np.float32(quantization.zero_point)
+    scale = np.asarray(quantization.scale, np.float32)
+    zero_point = np.asarray(quantization.zero_point, np.float32)
 
     def dequantize(stored: Array) -> Array:
-        real = np.subtract(stored, zero_point, dtype=np.float32)
+        real: Array = np.subtract(stored, zero_point, dtype=np.float32)
         np.multiply(real, scale, out=real)
         return real if real.dtype is dtype else real.astype(dtype)
 
