@@ -41,6 +41,7 @@ class Harness:
 
 
 _HARNESS: pytest.StashKey[Harness] = pytest.StashKey()
+_VARIANTS: pytest.StashKey[list[str] | None] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,17 +58,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin with an unbroken device."""
+    """Begin with an unbroken device, and a bundle that can be read. Raises UsageError."""
+    path = config.getoption("edgekit_bundle")
     config.stash[_HARNESS] = Harness()
+    config.stash[_VARIANTS] = _variant_ids(Path(path)) if path else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each variant of the bundle, where a test asks for `edgekit_variant`."""
     if "edgekit_variant" not in metafunc.fixturenames:
         return
-    path = metafunc.config.getoption("edgekit_bundle")
-    ids = _variant_ids(Path(path)) if path else [pytest.param("none", marks=pytest.mark.skip(reason=NO_BUNDLE))]
-    metafunc.parametrize("edgekit_variant", ids, indirect=True)
+    ids = metafunc.config.stash[_VARIANTS]
+    missing = pytest.param("none", marks=pytest.mark.skip(reason=NO_BUNDLE))
+    metafunc.parametrize("edgekit_variant", [missing] if ids is None else ids, indirect=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -139,6 +139,21 @@ def pack(folder: Path, contents: tuple[Part, ...] | None = None, *, golden: Mapp
     return bundle
 
 
+def relu_tflite() -> bytes:
+    """RELU on `x` (1, n) float32 with n left open, giving `y`."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    def tensor(name: str) -> Any:
+        made = schema.TensorT()
+        made.name, made.shape, made.shapeSignature = name, [1, 1], [1, -1]
+        made.type, made.buffer = schema.TensorType.FLOAT32, 0
+        return made
+
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0], [1]
+    return _model([tensor("x"), tensor("y")], operator, schema.BuiltinOperator.RELU, 1, [schema.BufferT()])
+
+
 def _tflite(
     dtype: str,
     takes: Quantization | None,
@@ -147,7 +162,6 @@ def _tflite(
     bias: np.ndarray,
     weight_scale: float = 1.0,
 ) -> bytes:
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     quantized = dtype == "int8"
@@ -167,8 +181,7 @@ def _tflite(
         return made
 
     into, out = takes or Quantization(1.0, 0), gives or Quantization(1.0, 0)
-    graph = schema.SubGraphT()
-    graph.tensors = [
+    tensors = [
         tensor("serving_image", [1, 4], dtype, 0, into.scale, into.zero_point),
         tensor("weights", [3, 4], dtype, 1, weight_scale, 0),
         tensor("bias", [3], "int32" if quantized else "float32", 2, weight_scale * into.scale, 0),
@@ -178,13 +191,21 @@ def _tflite(
     operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0, 1, 2], [3]
     operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
     operator.builtinOptions = schema.FullyConnectedOptionsT()
-    graph.inputs, graph.outputs, graph.operators = [0], [3], [operator]
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
-    code.version = 4 if quantized else 1
-    model = schema.ModelT()
-    model.version, model.subgraphs, model.operatorCodes = 3, [graph], [code]
-    model.buffers = [buffer(None), buffer(weights.tobytes()), buffer(bias.tobytes())]
+    buffers = [buffer(None), buffer(weights.tobytes()), buffer(bias.tobytes())]
+    return _model(tensors, operator, schema.BuiltinOperator.FULLY_CONNECTED, 4 if quantized else 1, buffers)
+
+
+def _model(tensors: list[Any], operator: Any, kind: int, version: int, buffers: list[Any]) -> bytes:
+    """A TFLite file of one operator, whose first input is the model's and whose output is too."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph, code, model = schema.SubGraphT(), schema.OperatorCodeT(), schema.ModelT()
+    graph.tensors, graph.operators = tensors, [operator]
+    graph.inputs, graph.outputs = operator.inputs[:1], operator.outputs
+    code.builtinCode = code.deprecatedBuiltinCode = kind
+    code.version = version
+    model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [graph], [code], buffers
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from edgekit.errors import BundleError, ConfigError, EngineError, ModelError
+from edgekit.manifest import Binding, Input
 from edgekit.runtime import Rejected, engine_litert, engine_onnx, open_bundle, open_file
 from edgekit.runtime.engines import EngineStatus
-from tests.tiny_models import IMAGES, INPUTS, OUTPUTS, Part, expected, float_onnx, float_tflite, pack
+from edgekit.tensors import TensorSpec
+from tests.tiny_models import IMAGES, INPUTS, OUTPUTS, Part, expected, float_onnx, float_tflite, pack, relu_tflite
 
 
 def status(name: str, version: str | None, *, applies: bool = True) -> Callable[[], EngineStatus]:
@@ -123,6 +125,20 @@ class TestFiles:
         with open_file(path, part.variant(), INPUTS, OUTPUTS, threads=2) as session:
             assert (session.choice.variant, session.choice.threads) == (part.id, 2)
             np.testing.assert_allclose(session.run({"image": IMAGES})["scores"], expected(IMAGES), atol=1e-6)
+
+    def test_a_size_that_the_file_leaves_open(self, tmp_path: Path) -> None:
+        path = tmp_path / "relu.tflite"
+        path.write_bytes(relu_tflite())
+        variant = dataclasses.replace(
+            Part("tflite", "fp32", relu_tflite(), "litert").variant(),
+            inputs=(Binding("x", "x", "float32"),),
+            outputs=(Binding("y", "y", "float32"),),
+        )
+        inputs, outputs = [Input("x", (None, None), "float32")], [TensorSpec("y", (None, None), "float32")]
+        with open_file(path, variant, inputs, outputs) as session:
+            for size in (5, 1, 3):
+                x = np.linspace(-1, 1, 2 * size, dtype=np.float32).reshape(2, size)
+                np.testing.assert_array_equal(session.run({"x": x})["y"], np.maximum(x, 0))
 
     def test_no_file(self, tmp_path: Path) -> None:
         variant = Part("tflite", "fp32", b"", "litert").variant()

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.devices import CommandResult, DeployedBundle, deploy
+from edgekit.devices.deploy import read_reply
+from edgekit.devices.local import LocalTransport
+from edgekit.errors import BundleError, DataError, DeviceError
+from tests.tiny_models import IMAGES, expected
+
+
+@pytest.fixture
+def deployed(tiny_bundle: Path, device: LocalTransport) -> DeployedBundle:
+    return deploy(tiny_bundle, device)
+
+
+def test_the_runtime_and_the_bundle_are_all_that_is_there(deployed: DeployedBundle, device: LocalTransport) -> None:
+    files = {str(path.relative_to(device.root)) for path in device.root.rglob("*") if path.is_file()}
+    assert files == {deployed.runtime, deployed.remote}
+    assert deployed.manifest.name == "tiny"
+
+
+def test_a_bundle_that_is_none_never_leaves(tmp_path: Path, device: LocalTransport) -> None:
+    with pytest.raises(BundleError, match=r"no such file"):
+        deploy(tmp_path / "none.edgekit", device)
+    assert list(device.root.iterdir()) == []
+
+
+def test_probe(deployed: DeployedBundle) -> None:
+    probe = deployed.probe()
+    assert probe.cpus >= 1
+    assert [engine.name for engine in probe.engines] == ["litert", "onnxruntime"]
+
+
+def test_run_leaves_no_file_there(deployed: DeployedBundle, device: LocalTransport) -> None:
+    result = deployed.run({"image": IMAGES}, variant="tflite-fp32", threads=2)
+    np.testing.assert_allclose(result.outputs["scores"], expected(IMAGES), atol=1e-6)
+    assert (result.choice.variant, result.choice.threads) == ("tflite-fp32", 2)
+    assert not list(device.root.rglob("*.npz*"))
+
+
+def test_bench(deployed: DeployedBundle) -> None:
+    (best,) = deployed.bench(warmup=1, runs=3).results
+    assert best.choice.variant == "tflite-int8"
+    assert (best.timing.warmup, best.timing.runs) == (1, 3)
+    every = deployed.bench(every=True, warmup=0, runs=1, threads=2)
+    assert [result.choice.threads for result in every.results] == [2, 2, 2]
+
+
+def test_golden(deployed: DeployedBundle) -> None:
+    assert [result.passed for result in deployed.golden(every=True).results] == [True, True, True]
+    (one,) = deployed.golden("onnx-fp32").results
+    assert one.variant == "onnx-fp32"
+
+
+def test_verify(deployed: DeployedBundle) -> None:
+    assert deployed.verify().members == deployed.manifest.members
+
+
+def test_a_bundle_changed_on_the_device(deployed: DeployedBundle, device: LocalTransport) -> None:
+    path = device.root / deployed.remote
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(BundleError, match=r"tiny-1.0.0.edgekit: not an edgekit bundle, or cut short"):
+        deployed.verify()
+
+
+def test_the_users_mistakes_come_back_as_their_own_type(deployed: DeployedBundle, device: LocalTransport) -> None:
+    with pytest.raises(DataError, match=r"tiny-1.0.0.edgekit: unknown input 'imag'; did you mean 'image'\?"):
+        deployed.run({"imag": IMAGES})
+    assert not list(device.root.rglob("*.npz*"))
+    with pytest.raises(BundleError, match=r"no variant 'int8'"):
+        deployed.bench("int8")
+
+
+def test_a_runtime_that_breaks(deployed: DeployedBundle, device: LocalTransport) -> None:
+    (device.root / deployed.runtime).write_text("import sys; print('noise'); sys.exit('no numpy here')")
+    with pytest.raises(DeviceError, match=r"runtime.pyz probe: exit code 1; stderr: no numpy here"):
+        deployed.probe()
+
+
+def test_a_device_that_takes_too_long(tiny_bundle: Path, device: LocalTransport) -> None:
+    deployed = deploy(tiny_bundle, device, timeout_s=0.01)
+    with pytest.raises(DeviceError, match=r"was not done after 0.01 s"):
+        deployed.probe()
+
+
+class TestReplies:
+    def result(self, *lines: object, exit_code: int = 0) -> CommandResult:
+        text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+        return CommandResult(("python3",), exit_code, text, "last words", 1.0)
+
+    def test_the_last_event_counts_and_noise_does_not(self) -> None:
+        events = ("INFO: noise", {"event": "progress", "message": "m"}, "[1]", {"event": "result", "a": 1}, "{}")
+        assert read_reply(self.result(*events), "local:") == {"a": 1}
+
+    @pytest.mark.parametrize("kind", ["NoSuchError", "did_you_mean", "annotations"])
+    def test_an_error_of_no_known_type(self, kind: str) -> None:
+        error = {"event": "error", "type": kind, "message": "m"}
+        with pytest.raises(DeviceError, match=r"^m$"):
+            read_reply(self.result(error, exit_code=2), "local:")
+
+    def test_no_answer(self) -> None:
+        with pytest.raises(DeviceError, match=r"exit code -9; stderr: last words"):
+            read_reply(self.result({"event": "progress", "message": "m"}, exit_code=-9), "local:")
+
+    def test_an_answer_and_then_a_crash(self) -> None:
+        with pytest.raises(DeviceError, match=r"exit code -11"):
+            read_reply(self.result({"event": "result"}, exit_code=-11), "local:")

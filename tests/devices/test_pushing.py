@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgekit.devices.local import LocalTransport
+from edgekit.devices.pushing import push_by_content, remove
+from edgekit.errors import DeviceError
+
+
+class Recorder(LocalTransport):
+    """Counts pushes, and can lose the end of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pushed: list[str] = []
+        self.loses_bytes = 0
+
+    def push(self, local: Path, remote: str) -> None:
+        super().push(local, remote)
+        self.pushed.append(remote)
+        path = self.root / remote
+        path.write_bytes(path.read_bytes()[: path.stat().st_size - self.loses_bytes])
+
+
+@pytest.fixture
+def device() -> Iterator[Recorder]:
+    recorder = Recorder()
+    yield recorder
+    recorder.close()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "model.edgekit"
+    path.write_bytes(b"content")
+    return path
+
+
+def files(device: LocalTransport) -> list[str]:
+    return sorted(str(path.relative_to(device.root)) for path in device.root.rglob("*") if path.is_file())
+
+
+def test_the_remote_path_carries_the_hash(device: Recorder, source: Path) -> None:
+    remote = push_by_content(device, source)
+    assert remote == f"edgekit/{hashlib.sha256(b'content').hexdigest()}/model.edgekit"
+    assert files(device) == [remote]
+    assert device.pushed[0].startswith(remote)
+    assert device.pushed[0].endswith(".part")
+
+
+def test_the_same_bytes_are_not_pushed_again(device: Recorder, source: Path) -> None:
+    assert push_by_content(device, source) == push_by_content(device, source)
+    assert len(device.pushed) == 1
+
+
+def test_a_damaged_file_of_that_name_is_replaced(device: Recorder, source: Path) -> None:
+    remote = push_by_content(device, source)
+    (device.root / remote).write_bytes(b"CONTENT")
+    push_by_content(device, source)
+    assert (device.root / remote).read_bytes() == b"content"
+
+
+def test_a_push_that_loses_bytes_leaves_nothing(device: Recorder, source: Path) -> None:
+    device.loses_bytes = 1
+    with pytest.raises(DeviceError, match=r"model.edgekit arrived with sha256 \w+, expected \w+; try again"):
+        push_by_content(device, source)
+    assert files(device) == []
+
+
+def test_a_file_is_removed_and_may_be_gone_already(device: Recorder, source: Path) -> None:
+    remote = push_by_content(device, source)
+    remove(device, remote, "none")
+    assert files(device) == []
