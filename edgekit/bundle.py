@@ -107,6 +107,10 @@ class Bundle:
             self._verify(member, len)
         return tuple(self._members.values())
 
+    def packed_bytes(self) -> dict[str, int]:
+        """Member name -> the bytes that it takes inside the bundle."""
+        return {name: self._archive.getinfo(name).compress_size for name in self._members}
+
     def _listed(self, name: str) -> Member:
         if name not in self._members:
             raise BundleError(f"{self.path.name}: no member '{name}'{did_you_mean(name, self._members)}")

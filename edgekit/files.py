@@ -56,15 +56,32 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def fresh_folder(path: Path) -> Path:
-    """An empty folder at `path`; what was there is removed."""
+def fresh_folder(path: Path, *, keep: bool = False) -> Path:
+    """A folder at `path`; what was there is removed unless `keep`. Raises OutputError."""
     try:
-        if path.exists():
+        if path.exists() and not keep:
             shutil.rmtree(path)
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=keep)
     except OSError as problem:
         raise OutputError(f"cannot make folder {path}: {problem.strerror}; choose another folder with -o") from problem
     return path
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of ours if it is there. Raises OutputError."""
+    try:
+        if path.exists():
+            shutil.rmtree(path)
+    except OSError as problem:
+        raise OutputError(f"cannot remove {path}: {problem.strerror}; remove it by hand") from problem
+
+
+def publish(candidate: Path, final: Path) -> None:
+    """Give a finished file its final name, in one step on one file system. Raises OutputError."""
+    try:
+        candidate.replace(final)
+    except OSError as problem:
+        raise OutputError(f"cannot write {final}: {problem.strerror}; choose another folder with -o") from problem
 
 
 def _umask() -> int:

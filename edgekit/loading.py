@@ -16,12 +16,23 @@ from typing import Any  # Any: a keras.Model; keras has no types
 from edgekit.errors import DataError, EngineError, ModelError, OutputError
 from edgekit.files import atomic, sha256_file
 from edgekit.layers import keras_layers
+from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec
 
 FACTS_MEMBER = "edgekit.json"  # our own member in a .keras file; Keras ignores it
 CODE_LAYERS = ("Lambda", "TFSMLayer")
 
 Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model that the user brought, and what was done to it."""
+
+    parameters: int
+    sha256: str
+    recipe: tuple[Mapping[str, object], ...]  # the steps, as in a project file
+    model: LoadedModel | None = None  # None when the compressed model came from a file
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class LoadedModel:
     # After quantization-aware training: the trained (min, max) of each fake-quantized activation, keyed by the name of
     # the layer that makes it. Kernels lie on their int8 grids already, so their scales need no keeping.
     activation_ranges: Mapping[str, Range] | None = None
-    notes: tuple[str, ...] = ()  # what a step wants the report's reader to know
+    origin: Origin | None = None  # None for a model that was not compressed
 
     @property
     def name(self) -> str:
@@ -62,7 +73,12 @@ class LoadedModel:
         with atomic(target) as temporary:
             self.model.save(temporary)
             with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(FACTS_MEMBER, json.dumps({"activation_ranges": self.activation_ranges}))
+                archive.writestr(FACTS_MEMBER, json.dumps(self._facts()))
+
+    def _facts(self) -> dict[str, object]:
+        origin = self.origin
+        kept = origin and {"parameters": origin.parameters, "sha256": origin.sha256, "recipe": origin.recipe}
+        return {"activation_ranges": self.activation_ranges, "origin": kept}
 
     def summary(self) -> str:
         """One line for each layer with weights: name, type, weights, sparsity."""
@@ -147,7 +163,30 @@ def _load_file(path: Path, allow_code: bool) -> LoadedModel:
         model = keras.saving.load_model(path, compile=False, safe_mode=not allow_code)
     except Exception as problem:  # keras raises whatever its layers raise
         raise ModelError(_reason(problem, config, path)) from problem
-    return describe(model, facts.get("activation_ranges"))
+    return _with_facts(describe(model), facts, path)
+
+
+def _with_facts(loaded: LoadedModel, facts: dict[str, Any], path: Path) -> LoadedModel:
+    read = parse(_Facts, facts, where=f"{path}: {FACTS_MEMBER}", error=ModelError)
+    return replace(loaded, activation_ranges=read.activation_ranges, origin=read.origin and read.origin.origin())
+
+
+@dataclass(frozen=True)
+class _OriginFacts:
+    parameters: int
+    sha256: str
+    recipe: tuple[Mapping[str, object], ...]
+
+    def origin(self) -> Origin:
+        return Origin(self.parameters, self.sha256, self.recipe)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """`edgekit.json` in a `.keras` file."""
+
+    activation_ranges: Mapping[str, Range] | None = None
+    origin: _OriginFacts | None = None
 
 
 def _read_archive(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
 
@@ -16,3 +17,8 @@ def emit(args: argparse.Namespace, result: Mapping[str, object], text: str) -> N
 def progress(message: str) -> None:
     """One line on stderr."""
     print(message, file=sys.stderr, flush=True)
+
+
+def quiet_tensorflow() -> None:
+    """Keep TensorFlow's start-up notes off the user's terminal; what the user has set stays."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from edgekit.compression import steps, tfmot
 from edgekit.compression.distillation import distill
 from edgekit.compression.pruning import prune
 from edgekit.compression.quantize_aware import quantize_aware
-from edgekit.compression.steps import Distill, Prune, QuantizeAware, Step
+from edgekit.compression.steps import Distill, Prune, QuantizeAware, Step, step_table
 from edgekit.compression.training import Training
 from edgekit.data import DataSource, load_data
 from edgekit.errors import ConfigError
-from edgekit.loading import LoadedModel, load, need_classes, source_sha256
+from edgekit.loading import LoadedModel, Origin, load, need_classes, source_sha256
 from edgekit.progress import LoggedProgress, Progress
 
 
@@ -40,13 +41,14 @@ def compress(
     classes = need_classes(loaded, why=steps.step_name(recipe[0]))
     samples = load_data(data, loaded.inputs, where="training data", classes=classes)
     samples.need_labels()
-    key = source_sha256(model, loaded) + samples.sha256()
+    origin = Origin(loaded.parameters, source_sha256(model, loaded), tuple(map(step_table, recipe)), loaded)
+    key = origin.sha256 + samples.sha256()
     for position, step in enumerate(recipe):
         key = hashlib.sha256(f"{key} {step!r} {seed}".encode()).hexdigest()
         folder = None if checkpoints is None else checkpoints / f"{position}-{steps.step_name(step)}-{key[:12]}"
         training = Training(samples, folder, seed, progress or LoggedProgress())
         loaded = _resumable(step, loaded, training)
-    return loaded
+    return replace(loaded, origin=origin)
 
 
 def check_order(recipe: Sequence[Step]) -> None:

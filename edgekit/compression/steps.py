@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal  # Any: a keras.Model as the student
 
@@ -95,6 +95,14 @@ def parse_step(table: Mapping[str, object], *, where: str) -> Step:
 def step_name(step: Step) -> str:
     """The TOML name of a step."""
     return next(name for name, kind in STEPS.items() if isinstance(step, kind))
+
+
+def step_table(step: Step) -> dict[str, object]:
+    """The step as its TOML table; a student model is named."""
+    table = {key: value for key, value in asdict(step).items() if value is not None}
+    if "student" in table:
+        table["student"] = str(getattr(table["student"], "name", table["student"]))
+    return {"step": step_name(step), **table}
 
 
 def _fraction(name: str, value: float, *, least: float, below: float, open_low: bool = False) -> None:

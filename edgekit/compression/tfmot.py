@@ -81,5 +81,5 @@ def _wanted_ranges(simulation: Simulation, found: dict[str, Range]) -> dict[str,
     fixed = {name: value for name, value in simulation.ranges().items() if value != (0.0, 0.0)}
     missing = [name for name in simulation.ranges() if name not in fixed and name not in found]
     if missing:
-        print(found);raise ModelError(f"TFMOT trained no range for layer '{missing[0]}'; use engine = \"keras\"")
+        raise ModelError(f"TFMOT trained no range for layer '{missing[0]}'; use engine = \"keras\"")
     return {name: fixed.get(name) or found[name] for name in simulation.ranges()}

@@ -99,7 +99,7 @@ def _ranges(model: Any) -> dict[str, Any]:
     """Layer name -> trained (min, max) of its output; the input layer's under the input's name."""
     found = {}
     for layer in model.layers:
-        variables = {weight.name.split("/")[-1].split(":")[0]: float(weight) for weight in layer.weights if not weight.shape}
+        variables = {weight.name.split("/")[-1].split(":")[0]: float(weight) for weight in layer.weights if weight.shape.rank == 0}
         for prefix in ("post_activation", "output", "quantize_layer"):
             if f"{prefix}_min" in variables:
                 name = model.inputs[0].name if prefix == "quantize_layer" else layer.layer.name

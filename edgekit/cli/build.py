@@ -1,0 +1,32 @@
+"""`edgekit build PROJECT.toml -o DIR`: the bundle and its report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edgekit.cli import summary
+from edgekit.cli.output import emit, quiet_tensorflow
+from edgekit.cli.progress import shown_progress
+from edgekit.project import load_project
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `edgekit build`."""
+    parser.add_argument("project", type=Path, metavar="PROJECT.toml")
+    parser.add_argument("-o", "--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
+    parser.add_argument("--resume", action="store_true", help="go on where an interrupted build of this project stopped")
+    parser.add_argument("--allow-code", action="store_true", help="load a model file that carries code; only if you trust it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build; 1 when a budget was not met or a device test failed."""
+    project = load_project(args.project)
+    quiet_tensorflow()
+    from edgekit.pipeline import build_project
+
+    made = build_project(
+        project, args.output, resume=args.resume, allow_code=args.allow_code, progress=shown_progress()
+    )
+    emit(args, summary.as_json(made), summary.text(made))
+    return summary.exit_code(made)

@@ -1,0 +1,55 @@
+"""`edgekit convert MODEL --to FORMAT --precision P -o FILE`: one conversion."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from edgekit.cli.output import emit, quiet_tensorflow
+from edgekit.conversion import FORMATS, PRECISIONS, check_precision, find_converter
+from edgekit.errors import ConversionError
+from edgekit.files import atomic
+
+CALIBRATION_SAMPLES = 200
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `edgekit convert`."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
+    parser.add_argument("--to", required=True, metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument("--precision", default="fp32", metavar="P", help=", ".join(PRECISIONS) + " (default: fp32)")
+    parser.add_argument("--calibration", metavar="DATA", help="an .npz or module:function of real inputs, for int8")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--allow-code", action="store_true", help="load a model file that carries code; only if you trust it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert and say what came out."""
+    converter = find_converter(args.to)
+    check_precision(converter, args.precision)
+    if args.output.suffix != converter.suffix:
+        raise ConversionError(f"output is {args.output.name}, expected a name that ends in {converter.suffix}")
+    quiet_tensorflow()
+    from edgekit.calibration import representative
+    from edgekit.exporting import export_source
+    from edgekit.loading import load
+
+    loaded = load(args.model, allow_code=args.allow_code)
+    data = args.calibration and representative(args.calibration, loaded.inputs, samples=CALIBRATION_SAMPLES)
+    with tempfile.TemporaryDirectory(prefix="edgekit-convert-") as folder, atomic(args.output) as temporary:
+        source = export_source(loaded, Path(folder))
+        candidate = Path(folder, f"converted{converter.suffix}")
+        artifact = converter.convert(
+            source, precision=args.precision, calibration=data.inputs if data else None, output=candidate
+        )
+        shutil.copyfile(candidate, temporary)
+    size = args.output.stat().st_size
+    result = {
+        "output": str(args.output), "format": args.to, "precision": args.precision, "bytes": size,
+        "float_layers": list(artifact.float_layers), "notes": list(artifact.notes),
+    }  # fmt: skip
+    left = f"; left in float: {', '.join(artifact.float_layers)}" if artifact.float_layers else ""
+    emit(args, result, f"{args.output}: {args.to} {args.precision}, {size:,} bytes{left}")
+    return 0

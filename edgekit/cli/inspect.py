@@ -1,0 +1,69 @@
+"""`edgekit inspect FILE`: what is inside a model, a converted file or a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from edgekit.bundle import Bundle
+from edgekit.cli.output import emit, quiet_tensorflow
+from edgekit.cli.table import table
+from edgekit.conversion import Inspection
+from edgekit.manifest import Manifest
+from edgekit.tensors import TensorSpec
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `edgekit inspect`."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="a .keras, .tflite, .onnx or .edgekit file")
+    parser.add_argument("--allow-code", action="store_true", help="load a model file that carries code; only if you trust it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look inside; a bundle's members are verified."""
+    if args.file.suffix == ".edgekit":
+        with Bundle.open(args.file) as bundle:
+            bundle.verify()
+            emit(args, _bundle_json(bundle.manifest), _bundle_text(bundle.manifest))
+        return 0
+    quiet_tensorflow()
+    from edgekit.inspection import inspect
+
+    found = inspect(args.file, allow_code=args.allow_code)
+    emit(args, dataclasses.asdict(found), _model_text(found))
+    return 0
+
+
+def _bundle_json(manifest: Manifest) -> dict[str, object]:
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "signed_by": [],
+        "format": "bundle",
+        "inputs": [dataclasses.asdict(item) for item in manifest.inputs],
+        "outputs": [dataclasses.asdict(item) for item in manifest.outputs],
+        "variants": [dataclasses.asdict(variant) for variant in manifest.variants],
+    }
+
+
+def _bundle_text(manifest: Manifest) -> str:
+    rows = [("variant", "bytes", "engine", "metrics", "targets")]
+    for variant in manifest.variants:
+        metrics = ", ".join(f"{name} {value:.4f}" for name, value in variant.metrics.items())
+        rows.append((variant.id, f"{variant.member.bytes:,}", variant.engine, metrics, ", ".join(variant.targets)))
+    ports = _ports([item.spec for item in manifest.inputs], manifest.outputs)
+    return f"{manifest.name} {manifest.version}, every hash verified, not signed\n{ports}\n\n{table(rows)}"
+
+
+def _model_text(found: Inspection) -> str:
+    rows = [("layer", "type", "bytes", "precision", "sparsity")]
+    for layer in found.layers:
+        sparsity = "" if layer.sparsity is None else f"{layer.sparsity:.0%}"
+        rows.append((layer.name[-48:], layer.type, f"{layer.bytes:,}", layer.precision, sparsity))
+    head = f"{found.format}, {found.bytes:,} bytes, {found.parameters:,} parameters"
+    return f"{head}\n{_ports(found.inputs, found.outputs)}\n\n{table(rows)}"
+
+
+def _ports(inputs: list[TensorSpec] | tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
+    return "\n".join([*(f"input  {spec}" for spec in inputs), *(f"output {spec}" for spec in outputs)])

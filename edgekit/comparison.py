@@ -1,0 +1,56 @@
+"""Parity of two runs on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekit.errors import DataError
+from edgekit.tensors import Array
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How near outputs are to a reference, over all outputs and samples."""
+
+    max_abs: float  # largest |difference|
+    cosine: float | None  # None when one side is all zero
+    snr_db: float | None  # 10 log10(reference power / difference power); None when they are equal
+    top1_agreement: float | None  # fraction of samples; None unless there is one output of class scores
+
+
+def compare_outputs(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> Parity:
+    """Compare outputs by name. Raises DataError when names or shapes differ."""
+    if set(reference) != set(outputs):
+        raise DataError(f"outputs {sorted(outputs)} do not match {sorted(reference)}")
+    for name, array in reference.items():
+        if outputs[name].shape != array.shape:
+            raise DataError(f"output '{name}' has shape {outputs[name].shape}, expected {array.shape}")
+    wanted = np.concatenate([reference[name].astype(np.float64).ravel() for name in reference])
+    got = np.concatenate([outputs[name].astype(np.float64).ravel() for name in reference])
+    difference = got - wanted
+    return Parity(
+        max_abs=float(np.abs(difference).max(initial=0.0)),
+        cosine=_cosine(wanted, got),
+        snr_db=_snr_db(wanted, difference),
+        top1_agreement=_top1_agreement(reference, outputs),
+    )
+
+
+def _cosine(wanted: Array, got: Array) -> float | None:
+    norm = float(np.linalg.norm(wanted) * np.linalg.norm(got))
+    return float(wanted @ got) / norm if norm else None
+
+
+def _snr_db(wanted: Array, difference: Array) -> float | None:
+    noise, signal = float(np.sum(difference**2)), float(np.sum(wanted**2))
+    return 10 * float(np.log10(signal / noise)) if noise and signal else None
+
+
+def _top1_agreement(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> float | None:
+    (name, scores), *others = reference.items()
+    if others or scores.ndim != 2 or scores.shape[1] < 2:
+        return None
+    return float(np.mean(scores.argmax(axis=1) == outputs[name].argmax(axis=1)))

@@ -1,0 +1,97 @@
+"""Accuracy of every converted file, measured with the engine that will run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edgekit.comparison import Parity, compare_outputs
+from edgekit.conversion import Artifact
+from edgekit.converting import Converted
+from edgekit.data import Data
+from edgekit.errors import EngineError
+from edgekit.evaluation import Metric
+from edgekit.files import sha256_file
+from edgekit.loading import LoadedModel
+from edgekit.manifest import Input, Member, Variant
+from edgekit.planning import PlannedVariant
+from edgekit.progress import Progress
+from edgekit.runtime import open_file
+from edgekit.runtime.golden import GoldenVectors, check_golden
+
+GOLDEN_SAMPLES = 8
+# Largest |difference| from the float model that a precision may show, as a fraction of the largest golden output. An
+# integer variant gets what it showed on the build machine and a quarter more, where that is larger.
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}
+INTEGER_TOLERANCE = 0.05
+INTEGER_HEADROOM = 1.25
+
+
+@dataclass(frozen=True)
+class MeasuredVariant:
+    """One converted file, its manifest entry, and how near it is to the compressed Keras model."""
+
+    variant: Variant
+    artifact: Artifact
+    metric: float
+    parity: Parity
+
+
+def measure(
+    compressed: LoadedModel,
+    converted: Sequence[Converted],
+    golden: GoldenVectors,
+    *,
+    inputs: tuple[Input, ...],
+    evaluation: Data,
+    metric_name: str,
+    metric: Metric,
+    progress: Progress,
+) -> list[MeasuredVariant]:
+    """Run every file over the evaluation data. Raises EngineError when its engine is not installed."""
+    reference = compressed.predict(evaluation.inputs)
+    measured = []
+    with progress.task("evaluate", len(converted)) as advance:
+        for item in converted:
+            variant = describe(item.planned, item.artifact, item.notes)
+            with open_file(item.artifact.path, variant, inputs, compressed.outputs) as session:
+                outputs = session.run(evaluation.inputs)
+                shown = check_golden(session, golden, limit=variant.golden_tolerance).max_error
+            if shown is None:
+                raise EngineError(f"{variant.id}: its outputs are not finite; leave out precision {variant.precision}")
+            value = metric(outputs, evaluation.need_labels())
+            finished = replace(variant, metrics={metric_name: value}, golden_tolerance=_tolerance(variant, shown))
+            measured.append(MeasuredVariant(finished, item.artifact, value, compare_outputs(reference, outputs)))
+            advance(1, f"{variant.id} {metric_name} {value:.4f}")
+    return measured
+
+
+def golden_vectors(compressed: LoadedModel, evaluation: Data) -> GoldenVectors:
+    """A few evaluation samples, spread over the data, and the float model's outputs."""
+    samples = evaluation.spread(GOLDEN_SAMPLES)
+    return GoldenVectors(samples.inputs, compressed.predict(samples.inputs))
+
+
+def describe(planned: PlannedVariant, artifact: Artifact, notes: Sequence[str]) -> Variant:
+    """The manifest's entry of a converted file, before anything is measured."""
+    path = artifact.path
+    return Variant(
+        id=planned.id,
+        format=planned.format,
+        precision=planned.precision,
+        member=Member(f"{planned.id}{path.suffix}", sha256_file(path), path.stat().st_size),
+        targets=planned.targets,
+        engine=artifact.engine,
+        engine_least_version=artifact.engine_least_version,
+        inputs=artifact.inputs,
+        outputs=artifact.outputs,
+        golden_tolerance=TOLERANCE.get(planned.precision, INTEGER_TOLERANCE),
+        float_layers=artifact.float_layers,
+        notes=(*artifact.notes, *notes),
+    )
+
+
+def _tolerance(variant: Variant, shown: float) -> float:
+    if variant.precision in TOLERANCE:
+        return variant.golden_tolerance
+    return max(variant.golden_tolerance, INTEGER_HEADROOM * shown)

@@ -1,0 +1,68 @@
+"""From measured variants to a bundle: golden vectors, manifest, one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from edgekit.bundle import write_bundle
+from edgekit.data import Data
+from edgekit.files import sha256_file
+from edgekit.loading import LoadedModel
+from edgekit.manifest import FORMAT_VERSION, Golden, Input, Manifest, Member, Provenance
+from edgekit.measuring import MeasuredVariant
+from edgekit.runtime.golden import GoldenVectors, write_golden
+
+GOLDEN_MEMBER = "golden.npz"
+TOOLS = (
+    *("edgekit", "keras", "tensorflow", "litert-quantizer", "ai-edge-litert"),
+    *("onnx", "tf2onnx", "onnxruntime", "numpy"),
+)
+
+
+def pack(
+    output: Path,
+    variants: Sequence[MeasuredVariant],
+    golden: GoldenVectors,
+    *,
+    identity: tuple[str, str],
+    model: LoadedModel,
+    inputs: tuple[Input, ...],
+    labels: Sequence[str] | None,
+    provenance: Provenance,
+) -> Manifest:
+    """Write the bundle, whole or not at all, and return its manifest; `identity` is (name, version).
+
+    Golden vectors are written beside `output`. Raises OutputError.
+    """
+    vectors = output.with_name(GOLDEN_MEMBER)
+    write_golden(vectors, golden.inputs, golden.outputs)
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        name=identity[0],
+        version=identity[1],
+        inputs=inputs,
+        outputs=model.outputs,
+        variants=tuple(item.variant for item in variants),
+        golden=Golden(
+            Member(GOLDEN_MEMBER, sha256_file(vectors), vectors.stat().st_size),
+            samples=len(next(iter(golden.inputs.values()))),
+        ),
+        provenance=provenance,
+        labels=None if labels is None else tuple(labels),
+    )
+    members = {item.variant.member.path: item.artifact.path for item in variants}
+    write_bundle(output, manifest, members | {GOLDEN_MEMBER: vectors})
+    return manifest
+
+
+def provenance(model: LoadedModel, model_sha256: str, data: Mapping[str, Data]) -> Provenance:
+    """The recipe, the tools' versions, and what went in."""
+    origin = model.origin
+    return Provenance(
+        recipe=origin.recipe if origin else (),
+        tools={tool: version(tool) for tool in TOOLS},
+        model_sha256=origin.sha256 if origin else model_sha256,
+        data_sha256={role: samples.sha256() for role, samples in data.items()},
+    )

@@ -1,0 +1,260 @@
+"""The host flow on one page: load, compress, convert, bundle, deploy, run, test, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgekit.budgets import Budget
+from edgekit.bundle import Bundle
+from edgekit.calibration import manifest_inputs, representative
+from edgekit.compression import Step, compress
+from edgekit.compression.apply import check_order
+from edgekit.converting import convert_all
+from edgekit.data import Data, DataSource, load_data
+from edgekit.errors import ConfigError, DataError
+from edgekit.evaluation import Metric, evaluate, find_metric
+from edgekit.exporting import export_source
+from edgekit.files import fresh_folder, publish, remove_folder
+from edgekit.loading import LoadedModel, load, need_classes, source_sha256
+from edgekit.manifest import Manifest
+from edgekit.measuring import MeasuredVariant, golden_vectors, measure
+from edgekit.packing import pack, provenance
+from edgekit.planning import Plan, Targets, plan
+from edgekit.progress import LoggedProgress, Progress
+from edgekit.project import Project, check_name
+from edgekit.report import BuildReport, Findings, ModelFacts, assemble, write_report
+from edgekit.runtime.golden import GoldenVectors
+from edgekit.trials import Trial, try_on
+
+DEVICE = "local:"
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What a build is asked for; `build` documents the fields."""
+
+    model: object
+    targets: Targets
+    evaluation: DataSource
+    output: Path
+    calibration: DataSource | None = None
+    calibration_samples: int = 200
+    train: DataSource | None = None
+    recipe: Sequence[Step] = ()
+    labels: Sequence[str] | None = None
+    metric: str = "top1"
+    budget: Budget = field(default_factory=Budget)
+    resume: bool = False
+    allow_code: bool = False
+    progress: Progress = field(default_factory=LoggedProgress)
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a build made."""
+
+    bundle: Path
+    model: Path  # the compressed Keras model, which Keras 3 opens
+    report_html: Path
+    report_json: Path
+    report: BuildReport
+    manifest: Manifest
+
+
+def build(
+    model: object,
+    *,
+    targets: Targets,
+    evaluation: DataSource,
+    output: str | Path,
+    calibration: DataSource | None = None,
+    calibration_samples: int = 200,
+    train: DataSource | None = None,
+    recipe: Sequence[Step] = (),
+    labels: Sequence[str] | None = None,
+    metric: str = "top1",
+    budget: Budget | None = None,
+    resume: bool = False,
+    allow_code: bool = False,
+    progress: Progress | None = None,
+) -> Build:
+    """Make `output` (`NAME-VERSION.edgekit`), with `report.html`, `report.json` and the compressed `.keras` beside it.
+
+    `model` is a path, a Keras 3 model, or what `compress` returned. `recipe` is applied first, on the `train` data.
+    `calibration` defaults to `train`. `targets` are profile names, or a dict of names to precisions (None: the
+    profile's choice). `labels` are class names. With `resume`, an interrupted build of the same inputs goes on after
+    its last finished epoch. Nothing appears at `output` unless every stage succeeded; a budget that is not met is said
+    in the report and is no exception. Raises EdgekitError.
+    """
+    return run(
+        BuildRequest(
+            model, targets, evaluation, Path(output), calibration, calibration_samples, train, recipe, labels, metric,
+            budget or Budget(), resume, allow_code, progress or LoggedProgress(),
+        )
+    )  # fmt: skip
+
+
+def build_project(
+    project: Project, folder: Path, *, resume: bool = False, allow_code: bool = False, progress: Progress | None = None
+) -> Build:
+    """Build a project file into `folder`."""
+    data = project.data
+    return build(
+        project.model,
+        targets=project.targets,
+        evaluation=project.locate(data.evaluation),
+        output=folder / f"{project.name}-{project.version}.edgekit",
+        calibration=project.locate(data.calibration) if data.calibration else None,
+        calibration_samples=data.calibration_samples,
+        train=project.locate(data.train) if data.train else None,
+        recipe=project.recipe,
+        labels=project.labels,
+        metric=data.metric,
+        budget=project.budget,
+        resume=resume,
+        allow_code=allow_code,
+        progress=progress,
+    )
+
+
+def run(request: BuildRequest) -> Build:
+    """The flow. A mistake that can be seen before the work is reported before the work."""
+    check_name(*name_and_version(request.output), where=str(request.output))
+    check_order(request.recipe)
+    planned = plan(request.targets)
+    metric = find_metric(request.metric)
+    with _workspace(request) as work:
+        inputs = _load(request)
+        model = _compress(request, inputs, work)
+        golden = golden_vectors(model, inputs.evaluation)
+        variants = _convert(request, inputs, planned, metric, model, golden, work)
+        candidate = work / request.output.name
+        manifest = _bundle(request, inputs, model, variants, golden, candidate)
+        trial = try_on(DEVICE, candidate, request.progress)
+        facts = _model_facts(request, inputs, model, metric)
+        found = Findings(manifest, variants, _packed_bytes(candidate), trial, facts, planned.preferred)
+        report = assemble(found, request.budget)
+        return _publish(request, candidate, model, report, manifest)
+
+
+def name_and_version(output: Path) -> tuple[str, str]:
+    """`digits-1.0.0.edgekit` -> ("digits", "1.0.0"). Raises ConfigError."""
+    name, dash, version = output.name.removesuffix(".edgekit").rpartition("-")
+    if output.suffix != ".edgekit" or not dash:
+        raise ConfigError(f"output is {output.name}, expected NAME-VERSION.edgekit, for example digits-1.0.0.edgekit")
+    return name, version
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What came in, checked."""
+
+    model: LoadedModel
+    evaluation: Data
+    calibration: Data
+    sha256: str  # of the model
+
+
+def _load(request: BuildRequest) -> _Inputs:
+    model = load(request.model, allow_code=request.allow_code)
+    evaluation = load_data(request.evaluation, model.inputs, where="evaluation data", classes=model.classes)
+    evaluation.need_labels()
+    source = request.calibration if request.calibration is not None else request.train
+    if source is None:
+        raise DataError("calibration data is missing: give calibration, or train")
+    if request.recipe and request.train is None:
+        raise DataError("training data for the recipe is missing: give train")
+    if request.labels is not None and len(request.labels) != need_classes(model, why="labels"):
+        raise ConfigError(f"{len(request.labels)} labels, expected {model.classes}, one for each class")
+    calibration = representative(source, model.inputs, samples=request.calibration_samples)
+    return _Inputs(model, evaluation, calibration, source_sha256(request.model, model))
+
+
+def _compress(request: BuildRequest, inputs: _Inputs, work: Path) -> LoadedModel:
+    return compress(
+        inputs.model, *request.recipe, data=request.train, checkpoints=work / "steps", progress=request.progress
+    )
+
+
+def _convert(
+    request: BuildRequest,
+    inputs: _Inputs,
+    planned: Plan,
+    metric: Metric,
+    model: LoadedModel,
+    golden: GoldenVectors,
+    work: Path,
+) -> list[MeasuredVariant]:
+    """Every variant, measured with the engine that will run it."""
+    source = export_source(model, fresh_folder(work / "convert"))
+    converted = convert_all(source, planned, inputs.calibration, request.progress)
+    return measure(
+        model, converted, golden,
+        inputs=manifest_inputs(model.inputs, inputs.calibration), evaluation=inputs.evaluation,
+        metric_name=request.metric, metric=metric, progress=request.progress,
+    )  # fmt: skip
+
+
+def _bundle(
+    request: BuildRequest,
+    inputs: _Inputs,
+    model: LoadedModel,
+    variants: Sequence[MeasuredVariant],
+    golden: GoldenVectors,
+    candidate: Path,
+) -> Manifest:
+    data = {"evaluation": inputs.evaluation, "calibration": inputs.calibration}
+    return pack(
+        candidate, variants, golden,
+        identity=name_and_version(request.output), model=model, labels=request.labels,
+        inputs=manifest_inputs(model.inputs, inputs.calibration),
+        provenance=provenance(model, inputs.sha256, data),
+    )  # fmt: skip
+
+
+def _model_facts(request: BuildRequest, inputs: _Inputs, model: LoadedModel, metric: Metric) -> ModelFacts:
+    origin = model.origin
+    brought = origin.model if origin else model
+    parameters = origin.parameters if origin else model.parameters
+    name, version = name_and_version(request.output)
+    return ModelFacts(
+        name=name,
+        version=version,
+        metric_name=request.metric,
+        float_metric=None if brought is None else evaluate(brought.predict, inputs.evaluation, metric),
+        float_parameters=parameters,
+        float_bytes=4 * parameters,
+        compressed_metric=evaluate(model.predict, inputs.evaluation, metric),
+        compressed_parameters=model.parameters,
+        evaluation_samples=len(inputs.evaluation),
+    )
+
+
+def _packed_bytes(bundle: Path) -> dict[str, int]:
+    with Bundle.open(bundle) as opened:
+        return opened.packed_bytes()
+
+
+def _publish(
+    request: BuildRequest, candidate: Path, model: LoadedModel, report: BuildReport, manifest: Manifest
+) -> Build:
+    """Everything at its final name, the bundle last: where the bundle is, the rest is too."""
+    folder = request.output.parent
+    keras_file = request.output.with_suffix(".keras")
+    model.save(keras_file)
+    html, json_file = write_report(report, folder)
+    publish(candidate, request.output)
+    return Build(request.output, keras_file, html, json_file, report, manifest)
+
+
+@contextmanager
+def _workspace(request: BuildRequest) -> Iterator[Path]:
+    """A hidden folder beside the output. A failed or killed build leaves its checkpoints there for `resume`."""
+    work = request.output.with_name(f".{request.output.name}.work")
+    if not request.resume:
+        remove_folder(work)
+    yield fresh_folder(work, keep=request.resume)
+    remove_folder(work)

@@ -1,0 +1,79 @@
+"""What a build makes: each (format, precision) once, with the targets that take it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgekit.conversion import Converter, check_precision, find_converter
+from edgekit.errors import ConfigError
+from edgekit.profiles import DeviceProfile, load_target
+
+Targets = Sequence[str] | Mapping[str, Sequence[str] | None]  # names, or names with their precisions
+
+
+@dataclass(frozen=True)
+class PlannedVariant:
+    """One variant to make."""
+
+    format: str
+    precision: str
+    targets: tuple[str, ...]
+    checkers: tuple[str, ...]  # of all its targets
+
+    @property
+    def id(self) -> str:
+        """`tflite-int8`."""
+        return f"{self.format}-{self.precision}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All variants of a build, and which of them each target runs first."""
+
+    variants: tuple[PlannedVariant, ...]
+    preferred: Mapping[str, str]  # target -> variant id
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Each format once, in order of first use."""
+        return tuple(dict.fromkeys(variant.format for variant in self.variants))
+
+    @property
+    def needs_calibration(self) -> bool:
+        """True when a variant computes in integers."""
+        return any("int8" in variant.precision or "int16" in variant.precision for variant in self.variants)
+
+
+def plan(targets: Targets) -> Plan:
+    """Resolve target names and precisions before any work starts. Raises ConfigError, or ConversionError."""
+    if not targets:
+        raise ConfigError("no targets; name at least one, for example local")
+    wanted = targets if isinstance(targets, Mapping) else dict.fromkeys(targets)
+    takers: dict[tuple[str, str], list[DeviceProfile]] = {}
+    preferred = {}
+    for name, precisions in wanted.items():
+        profile = load_target(name)
+        chosen = tuple(precisions) if precisions is not None else profile.default_precisions
+        if not chosen:
+            raise ConfigError(f"target '{name}': precision is empty; it takes {', '.join(profile.precisions)}")
+        for precision in chosen:
+            profile.check_precision(precision)
+            for format_name in _makers(profile, precision):
+                takers.setdefault((format_name, precision), []).append(profile)
+        preferred[name] = f"{_makers(profile, chosen[0])[0]}-{chosen[0]}"
+    return Plan(tuple(_planned(*key, profiles) for key, profiles in takers.items()), preferred)
+
+
+def _makers(profile: DeviceProfile, precision: str) -> list[str]:
+    """The profile's formats that have this precision."""
+    converters: list[Converter] = [find_converter(name) for name in profile.formats]
+    makers = [converter.format for converter in converters if precision in converter.precisions]
+    if not makers:
+        check_precision(converters[0], precision)
+    return makers
+
+
+def _planned(format_name: str, precision: str, profiles: Sequence[DeviceProfile]) -> PlannedVariant:
+    checkers = dict.fromkeys(checker for profile in profiles for checker in profile.checkers)
+    return PlannedVariant(format_name, precision, tuple(profile.name for profile in profiles), tuple(checkers))

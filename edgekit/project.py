@@ -1,0 +1,113 @@
+"""The user's project file, parsed strictly into a value."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgekit.budgets import Budget
+from edgekit.compression.steps import Step, parse_step
+from edgekit.errors import ConfigError
+from edgekit.strict import parse
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """Where the data is; paths are relative to the project file."""
+
+    evaluation: str
+    train: str | None = None  # needed by compression steps
+    calibration: str | None = None  # default: train, else an error when an integer precision needs it
+    calibration_samples: int = 200
+    metric: str = "top1"  # or module:function
+
+
+@dataclass(frozen=True)
+class TargetSection:
+    """What to make for one target; None makes the profile's own choice."""
+
+    precision: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _File:
+    """The TOML file as it stands."""
+
+    name: str
+    version: str
+    model: str
+    data: DataSection
+    targets: Mapping[str, TargetSection]
+    labels: str | None = None
+    compress: tuple[Mapping[str, object], ...] = ()
+    budget: Budget = field(default_factory=Budget)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project file, checked."""
+
+    name: str
+    version: str
+    model: Path
+    labels: tuple[str, ...] | None
+    data: DataSection
+    recipe: tuple[Step, ...]
+    targets: Mapping[str, tuple[str, ...] | None]
+    budget: Budget
+    folder: Path
+
+    def locate(self, source: str) -> str:
+        """A data source with a path made relative to the project file; `module:function` stays."""
+        return source if _is_function(source) else str(self.folder / source)
+
+
+def load_project(path: Path) -> Project:
+    """Read a project file. Raises ConfigError that names the key."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise ConfigError(f"cannot read project file {path}: {problem.strerror}") from problem
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path}: not TOML: {problem}") from problem
+    file = parse(_File, table, where=path.name)
+    check_name(file.name, file.version, where=path.name)
+    if not file.targets:
+        raise ConfigError(f"{path.name}: no targets; add a table such as [targets.android-arm64]")
+    return Project(
+        name=file.name,
+        version=file.version,
+        model=path.parent / file.model,
+        labels=None if file.labels is None else read_labels(path.parent / file.labels),
+        data=file.data,
+        recipe=tuple(
+            parse_step(table, where=f"{path.name}: [[compress]] {index + 1}") for index, table in enumerate(file.compress)
+        ),
+        targets={name: section.precision for name, section in file.targets.items()},
+        budget=file.budget,
+        folder=path.parent,
+    )
+
+
+def check_name(name: str, version: str, *, where: str) -> None:
+    """Raise ConfigError unless both can be part of a file name."""
+    for what, word in (("name", name), ("version", version)):
+        if not _NAME.fullmatch(word):
+            raise ConfigError(f"{where}: {what} is '{word}'; use letters, digits, '.', '_' and '-'")
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """One class name a line. Raises ConfigError."""
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"cannot read labels {path}: {problem}") from problem
+
+
+def _is_function(source: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source) is not None

@@ -1,0 +1,50 @@
+"""`report.html` and `report.json`. The page needs no network: its style and its picture are inside."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from edgekit.files import write_text
+from edgekit.report.facts import BuildReport, to_json
+from edgekit.report.picture import latency_picture
+
+
+def write_report(report: BuildReport, folder: Path) -> tuple[Path, Path]:
+    """Write both files into `folder`; their paths. Raises OutputError."""
+    html, json_file = folder / "report.html", folder / "report.json"
+    write_text(json_file, json.dumps(to_json(report), indent=1, allow_nan=False) + "\n")
+    write_text(html, to_html(report))
+    return html, json_file
+
+
+def to_html(report: BuildReport) -> str:
+    """The page."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(percent=_percent, ms=_milliseconds, kb=_kilobytes, db=_decibels, score=_score)
+    template = environment.from_string(files("edgekit.report").joinpath("report.html.jinja").read_text(encoding="utf-8"))
+    return template.render(report=report, picture=latency_picture(report.variants))
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _score(value: float | None) -> str:
+    """A metric in points of a hundred, with its sign where it is a difference."""
+    return "–" if value is None else f"{100 * value:+.1f}"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _kilobytes(value: int) -> str:
+    return f"{value / 1000:,.1f}"
+
+
+def _decibels(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"

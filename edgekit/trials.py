@@ -1,0 +1,40 @@
+"""A bundle on a device, through the device side alone: deployed, held to its golden vectors, timed and tested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.devices import opened_device
+from edgekit.devices.deploy import deploy
+from edgekit.devices.testing import TestOutcome, run_device_tests
+from edgekit.progress import Progress
+from edgekit.runtime.survey import BenchReply, GoldenReply, Probe
+
+WARMUP = 50
+RUNS = 400
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a device said."""
+
+    device: str  # its URL
+    probe: Probe
+    golden: GoldenReply
+    bench: BenchReply
+    tests: TestOutcome
+
+
+def try_on(url: str, bundle: Path, progress: Progress) -> Trial:
+    """Deploy, compare, time (variants in turns, one thread) and test. Raises DeviceError, BundleError."""
+    with progress.task(f"test on {url}", 4) as advance, opened_device(url) as device:
+        deployed = deploy(bundle, device)
+        advance(1, "deployed")
+        golden = deployed.golden(every=True)
+        advance(1, "golden")
+        bench = deployed.bench(every=True, warmup=WARMUP, runs=RUNS)
+        advance(1, "timed")
+        tests = run_device_tests(bundle, url)
+        advance(1, "tested")
+        return Trial(url, deployed.probe(), golden, bench, tests)
