@@ -129,7 +129,7 @@ def edgekit_device(request: pytest.FixtureRequest) -> Iterator[Transport]:
     from edgekit.devices import open_device
 
     try:
-        device = open_device(request.config.getoption("edgekit_device"))
+        device = open_device(str(request.config.getoption("edgekit_device")))
     except DeviceError as problem:
         if request.config.getoption("edgekit_require_device"):
             raise

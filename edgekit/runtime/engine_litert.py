@@ -65,7 +65,7 @@ class LiteRtRunner:
         self.accelerator = _accelerator(interpreter)
         self.shapes = tuple(_shape(detail) for detail in takes)
         self._content = content  # the interpreter reads its weights from here
-        self._interpreter = interpreter
+        self._interpreter: Any = interpreter
         self._inputs = [detail["index"] for detail in takes]
         self._outputs = [detail["index"] for detail in gives]
         self._sizes = [tuple(detail["shape"].tolist()) for detail in takes]

@@ -79,7 +79,7 @@ class OnnxRunner:
         self.shapes = tuple(
             tuple(size if isinstance(size, int) else None for size in takes[binding.tensor].shape) for binding in inputs
         )
-        self._session = session
+        self._session: Any = session
         self._failures = failures
         self._inputs = [binding.tensor for binding in inputs]
         self._outputs = [binding.tensor for binding in outputs]

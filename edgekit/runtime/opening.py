@@ -42,8 +42,7 @@ def open_session(bundle: Bundle, *, variant: str | None = None, engine: str | No
             except EngineError as problem:
                 reason = str(problem)
         rejected.append(Rejected(candidate.id, reason))
-    reasons = "; ".join(f"'{item.variant}': {item.reason}" for item in rejected)
-    raise EngineError(f"{bundle.path.name}: nothing in it runs here: {reasons or 'it has no variant'}")
+    raise EngineError(f"{bundle.path.name}: {_explain_none(rejected)}")
 
 
 def open_file(
@@ -77,6 +76,13 @@ def _why_not(variant: Variant, engine: str | None, engines: Mapping[str, EngineS
     return why_not(variant, engines)
 
 
+def _explain_none(rejected: Sequence[Rejected]) -> str:
+    if len(rejected) == 1:
+        return f"variant '{rejected[0].variant}' does not run here: {rejected[0].reason}"
+    reasons = "; ".join(f"'{item.variant}': {item.reason}" for item in rejected)
+    return f"no variant runs here: {reasons or 'there is none'}"
+
+
 def _explain(
     chosen: Variant,
     candidates: Sequence[Variant],
@@ -85,7 +91,7 @@ def _explain(
     engine: str | None,
 ) -> _Explanation:
     if len(candidates) == 1:
-        return _Explanation(engines[chosen.engine], "the only candidate", ())
+        return _Explanation(engines[chosen.engine], "asked for, or the only one", ())
     later = [
         Rejected(variant.id, _why_not(variant, engine, engines) or f"'{chosen.id}' comes before it")
         for variant in candidates[len(rejected) + 1 :]

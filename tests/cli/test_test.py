@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.cli import test as test_verb
+from edgekit.devices.testing import TestOutcome
 from tests.tiny_models import IMAGES, Part, expected, float_onnx, pack, parts
 
 Run = Callable[..., Any]
@@ -41,11 +42,8 @@ def test_a_variant_without_its_engine(edgekit: Run, tmp_path: Path) -> None:
 
 
 def test_a_device_that_breaks(edgekit: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def break_down(args: Any, folder: Path, report: Path) -> int:
-        report.write_text('{"broken": "the link was cut", "tests": [{"outcome": "failed"}]}')
-        return 1
-
-    monkeypatch.setattr(test_verb, "_run_pytest", break_down)
+    outcome = TestOutcome(passed=0, failed=1, skipped=0, broken="the link was cut", report={})
+    monkeypatch.setattr(test_verb, "run_device_tests", lambda *args, **options: outcome)
     ended = edgekit("test", tiny_bundle)
     assert ended.exit_code == 3
     assert "the device is broken: the link was cut" in ended.stdout

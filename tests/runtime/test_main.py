@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.runtime.__main__ import main
 from edgekit.runtime.arrays import read_npz, write_npz
-from tests.tiny_models import IMAGES, expected
+from tests.tiny_models import IMAGES, Part, expected, float_onnx, pack, parts
 
 
 @pytest.fixture
@@ -81,3 +81,13 @@ def test_an_error_is_the_last_event(ask: Any, tiny_bundle: Path, argv: list[str]
     assert code == 2
     assert (events[-1]["event"], events[-1]["type"]) == ("error", kind)
     assert events[-1]["message"]
+
+
+def test_a_variant_whose_engine_is_missing_is_rejected_beside_the_others(ask: Any, tmp_path: Path) -> None:
+    newer = Part("onnx", "fp32", float_onnx(), "onnxruntime", engine_least_version="99")
+    code, (*_, reply) = ask("golden", pack(tmp_path, (parts()[1], newer)), "--all")
+    assert code == 0
+    assert [result["variant"] for result in reply["results"]] == ["tflite-int8"]
+    (rejected,) = reply["rejected"]
+    assert rejected["variant"] == "onnx-fp32"
+    assert "variant 'onnx-fp32' does not run here: onnxruntime" in rejected["reason"]

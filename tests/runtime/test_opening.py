@@ -50,7 +50,7 @@ class TestChoosing:
     @pytest.mark.usefixtures("without_litert")
     def test_nothing_runs_here(self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(engine_onnx, "find", status("onnxruntime", None))
-        with pytest.raises(EngineError, match=r"nothing in it runs here: 'tflite-int8': engine 'litert' .*'onnx"):
+        with pytest.raises(EngineError, match=r"no variant runs here: 'tflite-int8': engine 'litert' .*'onnx"):
             open_bundle(tiny_bundle)
 
     def test_an_engine_by_name(self, tiny_bundle: Path) -> None:
@@ -62,12 +62,16 @@ class TestChoosing:
         with pytest.raises(EngineError, match=r"no engine 'onnxruntme'; did you mean 'onnxruntime'\?"):
             open_bundle(tiny_bundle, engine="onnxruntme")
 
+    def test_a_bundle_without_variants(self, tmp_path: Path) -> None:
+        with pytest.raises(EngineError, match=r"no variant runs here: there is none"):
+            open_bundle(pack(tmp_path, ()))
+
     def test_a_variant_of_another_name(self, tiny_bundle: Path) -> None:
         with pytest.raises(BundleError, match=r"no variant 'tflite-in8'; did you mean 'tflite-int8'\?"):
             open_bundle(tiny_bundle, variant="tflite-in8")
 
     def test_a_variant_and_an_engine_that_do_not_fit(self, tiny_bundle: Path) -> None:
-        with pytest.raises(EngineError, match=r"'tflite-int8': it needs engine 'litert'"):
+        with pytest.raises(EngineError, match=r"variant 'tflite-int8' does not run here: it needs engine 'litert'"):
             open_bundle(tiny_bundle, variant="tflite-int8", engine="onnxruntime")
 
     def test_an_engine_that_is_too_old(self, tmp_path: Path) -> None:
