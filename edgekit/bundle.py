@@ -7,6 +7,7 @@ and sha256 that the manifest gives. Nothing is unpacked to disk and nothing in i
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import stat
 import zipfile
@@ -20,7 +21,7 @@ from types import TracebackType
 from edgekit import manifest as manifest_format
 from edgekit.errors import BundleError, did_you_mean
 from edgekit.files import atomic
-from edgekit.manifest import MANIFEST_MEMBER, Manifest, Member, Variant
+from edgekit.manifest import MANIFEST_MEMBER, Binding, Input, Manifest, Member, Variant
 
 MANIFEST_LIMIT_BYTES = 16 << 20
 
@@ -28,6 +29,11 @@ _CHUNK_BYTES = 1 << 20
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_INTEGERS = {  # dtype -> least and most
+    **{f"int{bits}": (-(1 << bits - 1), (1 << bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": (0, (1 << bits) - 1) for bits in (8, 16, 32, 64)},
+}
+_DTYPES = (*_INTEGERS, "float16", "float32", "float64", "bool")
 _AGAIN = "get the bundle again"
 
 
@@ -192,6 +198,12 @@ def _check_manifest(manifest: Manifest, where: str) -> None:
     for variant in manifest.variants:
         _check_names(variant, "inputs", {item.name for item in manifest.inputs}, where)
         _check_names(variant, "outputs", {item.name for item in manifest.outputs}, where)
+        for binding in (*variant.inputs, *variant.outputs):
+            _check_binding(binding, f"{where}: variant '{variant.id}'")
+    for item in manifest.inputs:
+        _check_range(item, where)
+    for spec in (*(item.spec for item in manifest.inputs), *manifest.outputs):
+        _check_dtype(spec.name, spec.dtype, where)
 
 
 def _check_names(variant: Variant, side: str, expected: set[str], where: str) -> None:
@@ -201,6 +213,28 @@ def _check_names(variant: Variant, side: str, expected: set[str], where: str) ->
             f"{where}: variant '{variant.id}' binds the {side} {', '.join(bound) or 'none'}, "
             f"expected {', '.join(sorted(expected))}; build the bundle again"
         )
+
+
+def _check_binding(binding: Binding, where: str) -> None:
+    _check_dtype(binding.name, binding.dtype, where)
+    quantization = binding.quantization
+    if quantization is None:
+        return
+    limits = _INTEGERS.get(binding.dtype)
+    if limits is None or not limits[0] <= quantization.zero_point <= limits[1]:
+        raise BundleError(f"{where}: '{binding.name}' has zero point {quantization.zero_point} in {binding.dtype}")
+    if not (quantization.scale > 0 and math.isfinite(1.0 / quantization.scale)):
+        raise BundleError(f"{where}: '{binding.name}' has scale {quantization.scale}, expected a positive number")
+
+
+def _check_range(item: Input, where: str) -> None:
+    if item.range is not None and not (item.range[0] <= item.range[1] and math.isfinite(item.range[1] - item.range[0])):
+        raise BundleError(f"{where}: input '{item.name}' has range {item.range}, expected least and most")
+
+
+def _check_dtype(name: str, dtype: str, where: str) -> None:
+    if dtype not in _DTYPES:
+        raise BundleError(f"{where}: '{name}' has dtype '{dtype}'{did_you_mean(dtype, _DTYPES)}")
 
 
 def _check_unique(names: list[str], kind: str, where: str) -> None:

@@ -22,9 +22,6 @@ CHECKERS = "edgekit.checkers"
 FIXED_SIGNATURE = "fixed"  # SavedModel signature with batch 1
 DYNAMIC_SIGNATURE = "dynamic"  # the same function with a dynamic batch
 
-PRECISIONS = ("fp32", "fp16", "dynamic-int8", "int8", "int8-float-io", "int16x8", "int4-weights")
-FORMATS = ("tflite", "onnx", "tensorrt")
-
 
 @dataclass(frozen=True)
 class Source:

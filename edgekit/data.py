@@ -1,4 +1,4 @@
-"""Data from a file, a function, a dict or a tf.data.Dataset becomes checked numpy arrays under the model's input names."""
+"""Data from a file, a function, a dict or a tf.data.Dataset becomes checked arrays under the model's input names."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _read_npz(path: Path, where: str) -> dict[str, Array]:
     except FileNotFoundError as problem:
         raise DataError(f"{where}: no file {path}") from problem
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as problem:
-        raise DataError(f"{where}: {path} is not an .npz of plain arrays ({problem}); write it with numpy.savez") from problem
+        raise DataError(f"{where}: {path} is not an .npz of plain arrays ({problem}); use numpy.savez") from problem
 
 
 def _call(reference: str, where: str) -> DataSource:
@@ -107,7 +107,9 @@ def _call(reference: str, where: str) -> DataSource:
     try:
         return getattr(importlib.import_module(module), function)()
     except (ImportError, AttributeError) as problem:
-        raise DataError(f"{where}: cannot import '{reference}' ({problem}); write module:function or a path") from problem
+        raise DataError(
+            f"{where}: cannot import '{reference}' ({problem}); give module:function or a path"
+        ) from problem
 
 
 def _from_batches(batches: Iterable[Any], inputs: Sequence[TensorSpec], where: str) -> dict[str, Array]:
@@ -144,9 +146,7 @@ def _checked(
 
 def _checked_input(arrays: Mapping[str, Array], spec: TensorSpec, where: str) -> Array:
     if spec.name not in arrays:
-        raise DataError(
-            f"{where}: no array named '{spec.name}' for the model's input{did_you_mean(spec.name, arrays)}"
-        )
+        raise DataError(f"{where}: no array named '{spec.name}' for the model's input{did_you_mean(spec.name, arrays)}")
     array = arrays[spec.name]
     if array.dtype == np.float64 and spec.dtype == "float32":
         array = array.astype(np.float32)  # numpy's default type; nothing of use is lost

@@ -122,7 +122,7 @@ def small_cnn(channels: int) -> Any:
         outputs = layers.ReLU(name=f"relu{index}")(outputs)
     outputs = layers.MaxPooling2D(name="pool")(outputs)
     outputs = layers.Flatten(name="flatten")(outputs)
-    outputs = layers.Dropout(0.4, name="dropout")(outputs)
+    outputs = layers.Dropout(0.25, name="dropout")(outputs)
     return keras.Model(image, layers.Dense(10, activation="softmax", name="probabilities")(outputs), name="digits")
 
 

@@ -1,4 +1,4 @@
-"""From a Keras model to what converters take: SavedModels under the Keras names, float and (after QAT) fake-quantized."""
+"""From a Keras model to what converters take: SavedModels under the Keras names, float and simulated int8."""
 
 from __future__ import annotations
 

@@ -30,10 +30,11 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as problem:
-        raise OutputError(f"cannot write {path}: {problem.strerror or problem}; free some space or choose another folder") from problem
+        reason = problem.strerror or problem
+        raise OutputError(f"cannot write {path}: {reason}; free some space or choose another folder") from problem
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -168,7 +168,8 @@ def _load_file(path: Path, allow_code: bool) -> LoadedModel:
 
 def _with_facts(loaded: LoadedModel, facts: dict[str, Any], path: Path) -> LoadedModel:
     read = parse(_Facts, facts, where=f"{path}: {FACTS_MEMBER}", error=ModelError)
-    return replace(loaded, activation_ranges=read.activation_ranges, origin=read.origin and read.origin.origin())
+    origin = None if read.origin is None else Origin(**vars(read.origin))
+    return replace(loaded, activation_ranges=read.activation_ranges, origin=origin)
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,6 @@ class _OriginFacts:
     parameters: int
     sha256: str
     recipe: tuple[Mapping[str, object], ...]
-
-    def origin(self) -> Origin:
-        return Origin(self.parameters, self.sha256, self.recipe)
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,16 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from edgekit.errors import BundleError
+from edgekit.errors import BundleError, ConfigError, did_you_mean
 from edgekit.strict import parse
 from edgekit.tensors import Quantization, TensorSpec
 
 FORMAT_VERSION = 1
 MANIFEST_MEMBER = "manifest.json"
 
-Format = Literal["tflite", "onnx", "tensorrt"]
-Precision = Literal["fp32", "fp16", "dynamic-int8", "int8", "int8-float-io", "int16x8", "int4-weights"]
+FORMATS = ("tflite", "onnx", "tensorrt")
+PRECISIONS = ("fp32", "fp16", "dynamic-int8", "int8", "int8-float-io", "int16x8", "int4-weights")
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class Variant:
     """The model in one format and precision."""
 
     id: str  # "tflite-int8"
-    format: Format
-    precision: Precision
+    format: str  # one of FORMATS
+    precision: str  # one of PRECISIONS
     member: Member
     targets: tuple[str, ...]
     engine: str  # "litert", "onnxruntime"
@@ -55,6 +54,11 @@ class Variant:
     metrics: Mapping[str, float] = field(default_factory=dict)  # measured on the evaluation data
     float_layers: tuple[str, ...] = ()  # left in float in an integer variant
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for word, known in ((self.format, FORMATS), (self.precision, PRECISIONS)):
+            if word not in known:
+                raise ConfigError(f"variant '{self.id}': unknown '{word}'{did_you_mean(word, known)}")
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ def from_bytes(content: bytes, *, where: str) -> Manifest:
     version = parsed.get("format_version") if isinstance(parsed, dict) else None
     if version != FORMAT_VERSION:
         raise BundleError(
-            f"{where}: format_version is {version!r}, this edgekit reads {FORMAT_VERSION}; install the edgekit that made it"
+            f"{where}: format_version is {version!r}, this edgekit reads {FORMAT_VERSION}; "
+            "install the edgekit that made it"
         )
     return parse(Manifest, parsed, where=f"{where}: {MANIFEST_MEMBER}", error=BundleError)

@@ -27,7 +27,7 @@ from edgekit.progress import LoggedProgress, Progress
 from edgekit.project import Project, check_name
 from edgekit.report import BuildReport, Findings, ModelFacts, assemble, write_report
 from edgekit.runtime.golden import GoldenVectors
-from edgekit.trials import Trial, try_on
+from edgekit.trials import try_on
 
 DEVICE = "local:"
 

@@ -1,16 +1,17 @@
-"""Device profiles: what a target takes. One strict TOML file each, found through the entry-point group `edgekit.targets`."""
+"""Device profiles: what a target takes. One strict TOML file each, found by the entry-point group `edgekit.targets`."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from edgekit.conversion import FORMATS, PRECISIONS
+import tomllib
+
 from edgekit.errors import ConfigError, did_you_mean
+from edgekit.manifest import FORMATS, PRECISIONS
 from edgekit.strict import parse
 
 TARGETS = "edgekit.targets"
@@ -35,7 +36,8 @@ class DeviceProfile:
     def check_precision(self, precision: str) -> None:
         """Raise ConfigError unless this target takes `precision`."""
         if precision not in PRECISIONS:
-            raise ConfigError(f"target '{self.name}': unknown precision '{precision}'{did_you_mean(precision, PRECISIONS)}")
+            hint = did_you_mean(precision, PRECISIONS)
+            raise ConfigError(f"target '{self.name}': unknown precision '{precision}'{hint}")
         if precision not in self.precisions:
             raise ConfigError(
                 f"target '{self.name}' does not take precision '{precision}'; it takes {', '.join(self.precisions)}"

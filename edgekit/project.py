@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import tomllib
 
 from edgekit.budgets import Budget
 from edgekit.compression.steps import Step, parse_step
@@ -86,7 +87,8 @@ def load_project(path: Path) -> Project:
         labels=None if file.labels is None else read_labels(path.parent / file.labels),
         data=file.data,
         recipe=tuple(
-            parse_step(table, where=f"{path.name}: [[compress]] {index + 1}") for index, table in enumerate(file.compress)
+            parse_step(step, where=f"{path.name}: [[compress]] {number}")
+            for number, step in enumerate(file.compress, start=1)
         ),
         targets={name: section.precision for name, section in file.targets.items()},
         budget=file.budget,

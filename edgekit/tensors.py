@@ -64,6 +64,8 @@ class Quantization:
 
 def format_shape(shape: tuple[int | None, ...]) -> str:
     """`(None, 28, 28, 1)` as `(batch, 28, 28, 1)`; another dynamic dimension shows as `?`."""
-    words = ["batch" if index == 0 and size is None else "?" if size is None else str(size)
-             for index, size in enumerate(shape)]
+    words = [
+        "batch" if index == 0 and size is None else "?" if size is None else str(size)
+        for index, size in enumerate(shape)
+    ]
     return f"({', '.join(words)}{',' if len(words) == 1 else ''})"

@@ -28,7 +28,7 @@ class Trial:
 
 def try_on(url: str, bundle: Path, progress: Progress) -> Trial:
     """Deploy, compare, time (variants in turns, one thread) and test. Raises DeviceError, BundleError."""
-    with progress.task(f"test on {url}", 4) as advance, opened_device(url) as device:
+    with progress.task(f"device tests ({url})", 4) as advance, opened_device(url) as device:
         deployed = deploy(bundle, device)
         advance(1, "deployed")
         golden = deployed.golden(every=True)

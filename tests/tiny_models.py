@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.bundle import write_bundle
-from edgekit.manifest import Binding, Format, Golden, Input, Manifest, Member, Precision, Provenance, Variant
+from edgekit.manifest import Binding, Golden, Input, Manifest, Member, Provenance, Variant
 from edgekit.runtime.golden import write_golden
 from edgekit.tensors import Quantization, TensorSpec
 
@@ -69,8 +69,8 @@ def bindings(engine: str, dtype: str = "float32") -> tuple[tuple[Binding, ...], 
 class Part:
     """One variant before packing."""
 
-    format: Format
-    precision: Precision
+    format: str
+    precision: str
     content: bytes
     engine: str
     dtype: str = "float32"

@@ -61,14 +61,13 @@ def _bridge_layer(tf_keras: Any, keras: Any, layer: Any) -> Any:
         raise ModelError(f"layer '{layer.name}' ({kind}) has no bridge to tf_keras yet; use engine = \"keras\"")
     config = {_RENAMED.get(kind, {}).get(key, key): value for key, value in layer.get_config().items()}
     accepted = _keyword_arguments(twin)
-    kept = {
-        key: value
-        for key, value in config.items()
-        if key in accepted and key not in _LEFT_OUT and not key.endswith(("_initializer", "_regularizer", "_constraint"))
-    }
-    return twin(**kept)
+    return twin(**{key: value for key, value in config.items() if key in accepted and not _is_left_out(key)})
+
+
+def _is_left_out(key: str) -> bool:
+    return key in _LEFT_OUT or key.endswith(("_initializer", "_regularizer", "_constraint"))
 
 
 def _keyword_arguments(kind: type) -> set[str]:
-    signatures = [inspect.signature(base.__init__) for base in kind.__mro__ if "__init__" in vars(base)]
+    signatures = [inspect.signature(vars(base)["__init__"]) for base in kind.__mro__ if "__init__" in vars(base)]
     return {name for signature in signatures for name in signature.parameters} | {"name", "trainable"}

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from edgekit.cli import summary
-from edgekit.cli.output import emit, quiet_tensorflow
+from edgekit.cli.output import add_allow_code, emit, quiet_tensorflow
 from edgekit.cli.progress import shown_progress
 from edgekit.project import load_project
 
@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit build`."""
     parser.add_argument("project", type=Path, metavar="PROJECT.toml")
     parser.add_argument("-o", "--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
-    parser.add_argument("--resume", action="store_true", help="go on where an interrupted build of this project stopped")
-    parser.add_argument("--allow-code", action="store_true", help="load a model file that carries code; only if you trust it")
+    parser.add_argument("--resume", action="store_true", help="go on where an interrupted build stopped")
+    add_allow_code(parser)
 
 
 def run(args: argparse.Namespace) -> int:

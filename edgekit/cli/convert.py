@@ -7,10 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from edgekit.cli.output import emit, quiet_tensorflow
-from edgekit.conversion import FORMATS, PRECISIONS, check_precision, find_converter
+from edgekit.cli.output import add_allow_code, emit, quiet_tensorflow
+from edgekit.conversion import check_precision, find_converter
 from edgekit.errors import ConversionError
 from edgekit.files import atomic
+from edgekit.manifest import FORMATS, PRECISIONS
 
 CALIBRATION_SAMPLES = 200
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="fp32", metavar="P", help=", ".join(PRECISIONS) + " (default: fp32)")
     parser.add_argument("--calibration", metavar="DATA", help="an .npz or module:function of real inputs, for int8")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--allow-code", action="store_true", help="load a model file that carries code; only if you trust it")
+    add_allow_code(parser)
 
 
 def run(args: argparse.Namespace) -> int:

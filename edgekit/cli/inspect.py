@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from edgekit.bundle import Bundle
-from edgekit.cli.output import emit, quiet_tensorflow
+from edgekit.cli.output import add_allow_code, emit, quiet_tensorflow
 from edgekit.cli.table import table
 from edgekit.conversion import Inspection
 from edgekit.manifest import Manifest
@@ -17,7 +17,7 @@ from edgekit.tensors import TensorSpec
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit inspect`."""
     parser.add_argument("file", type=Path, metavar="FILE", help="a .keras, .tflite, .onnx or .edgekit file")
-    parser.add_argument("--allow-code", action="store_true", help="load a model file that carries code; only if you trust it")
+    add_allow_code(parser)
 
 
 def run(args: argparse.Namespace) -> int:

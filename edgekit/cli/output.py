@@ -7,6 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+_STDERR = 2
 
 
 def emit(args: argparse.Namespace, result: Mapping[str, object], text: str) -> None:
@@ -19,6 +24,22 @@ def progress(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def add_allow_code(parser: argparse.ArgumentParser) -> None:
+    """Declare --allow-code."""
+    parser.add_argument(
+        "--allow-code", action="store_true", help="load a model file that carries code; only if you trust it"
+    )
+
+
 def quiet_tensorflow() -> None:
-    """Keep TensorFlow's start-up notes off the user's terminal; what the user has set stays."""
+    """Import TensorFlow, where it is installed, without the start-up notes that its C++ writes to stderr."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(_STDERR)
+    with Path(os.devnull).open("w") as nowhere, suppress(ImportError):
+        os.dup2(nowhere.fileno(), _STDERR)
+        try:
+            import_module("tensorflow")
+        finally:
+            os.dup2(kept, _STDERR)
+            os.close(kept)

@@ -24,7 +24,8 @@ class BarProgress:
     def task(self, description: str, total: int) -> Iterator[Advance]:
         """Show the bar until the task ends."""
         from rich.console import Console
-        from rich.progress import BarColumn, Progress as Bars, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
 
         columns = (
             TextColumn("{task.description:<40}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),

@@ -19,7 +19,7 @@ def text(made: Build) -> str:
         f"float model: {model.float_parameters:,} parameters, {model.float_bytes:,} bytes in fp32, "
         f"{model.metric_name} {_percent(model.float_metric)} on {model.evaluation_samples} held-back samples",
         f"device tests on {tests.device}: {tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped",
-        *(f"budget {item.name}: {_value(item.value)} of {item.limit:g}, {'met' if item.met else 'NOT MET'}"
+        *(f"budget {item.name}: {_value(item.value)} of {_value(item.limit)}, {'met' if item.met else 'NOT MET'}"
           for item in report.budget.items),
         *(f"note: {note}" for note in report.notes),
         f"bundle: {made.bundle}   report: {made.report_html}",
@@ -28,10 +28,10 @@ def text(made: Build) -> str:
 
 
 def as_json(made: Build) -> dict[str, object]:
-    """The report without its raw samples, and where the files are."""
+    """The report, and where the files are."""
     body = to_json(made.report)
-    files = {"bundle": made.bundle, "model": made.model, "report_html": made.report_html, "report_json": made.report_json}
-    return {**body, "files": {name: str(path) for name, path in files.items()}}
+    paths = ("bundle", "model", "report_html", "report_json")
+    return {**body, "files": {name: str(getattr(made, name)) for name in paths}}
 
 
 def exit_code(made: Build) -> int:
@@ -66,4 +66,4 @@ def _milliseconds(value: float | None) -> str:
 
 
 def _value(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.4g}"
+    return "not measured" if value is None else f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"

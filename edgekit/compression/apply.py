@@ -71,7 +71,7 @@ def _resumable(step: Step, loaded: LoadedModel, training: Training) -> LoadedMod
 
 
 @singledispatch
-def apply(step: object, loaded: LoadedModel, training: Training) -> LoadedModel:
+def apply(step: object, _loaded: LoadedModel, _training: Training) -> LoadedModel:
     """Apply one step; a step's type selects the function."""
     raise TypeError(f"not a step: {step!r}")
 

@@ -68,10 +68,11 @@ def _foldable(keras: Any, model: Any) -> dict[str, Any]:
     folds = {}
     for layer in model.layers:
         norm = uses[layer.name][0] if len(uses[layer.name]) == 1 else None
-        if not isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense) or activation_name(layer) != "linear":
+        if not isinstance(norm, layers.BatchNormalization) or activation_name(layer) != "linear":
             continue
-        called_once = norm is not None and calls.count(layer.name) == calls.count(norm.name) == 1
-        if called_once and isinstance(norm, layers.BatchNormalization) and norm.axis in (-1, len(layer.output.shape) - 1):
+        linear = isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense)
+        called_once = calls.count(layer.name) == calls.count(norm.name) == 1
+        if linear and called_once and norm.axis in (-1, len(layer.output.shape) - 1):
             folds[layer.name] = norm
     return folds
 

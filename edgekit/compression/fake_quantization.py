@@ -76,6 +76,7 @@ def check_supported(model: Any) -> None:
     """Raise ModelError that names the first layer that simulated int8 cannot take."""
     layers = import_keras().layers
     way_out = "leave the step out: int8 by calibration takes this model"
+    operation: Any
     for operation in model.operations:
         if not isinstance(operation, _supported_layers()):
             kind = type(operation).__name__
@@ -86,7 +87,8 @@ def check_supported(model: Any) -> None:
                 f"quantize-aware: layer '{operation.name}' (Dense) gives {shape}, expected (batch, units); {way_out}"
             )
         if has_kernel(operation) and activation_name(operation) not in FUSED:
-            raise ModelError(f"quantize-aware: layer '{operation.name}' is not in canonical form")
+            name = str(operation.name)
+            raise ModelError(f"quantize-aware: layer '{name}' is not in canonical form")
 
 
 def on_grid(layer: Any, kernel: Array) -> Array:
@@ -95,7 +97,8 @@ def on_grid(layer: Any, kernel: Array) -> Array:
 
     largest = np.abs(kernel).max(axis=scale_axes(layer), keepdims=True)
     scale = np.maximum(largest, _SMALLEST) / np.float32(127.0)
-    return (np.clip(np.rint(kernel / scale), -127, 127) * scale).astype(np.float32)
+    rounded: Array = np.clip(np.rint(kernel / scale), -127, 127) * scale
+    return rounded.astype(np.float32)
 
 
 def has_kernel(layer: Any) -> bool:

@@ -84,4 +84,5 @@ class Masks:
 
 
 def _nonzero(kernel: Any) -> Array:
-    return (np.asarray(kernel) != 0).astype(np.float32)
+    mask: Array = np.asarray(kernel) != 0
+    return mask.astype(np.float32)

@@ -15,7 +15,7 @@ Engine = Literal["keras", "tfmot"]
 
 @dataclass(frozen=True)
 class Distill:
-    """Train a smaller student to imitate the model (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network").
+    """Train a smaller student to imitate the model (Hinton et al. 2015, "Distilling the Knowledge …").
 
     The student is either a narrower copy of the model (`width` times its channels) or a model of its own.
     """
@@ -40,11 +40,11 @@ class Distill:
 
 @dataclass(frozen=True)
 class Prune:
-    """Set the smallest weights of each kernel to zero while fine-tuning (Zhu & Gupta 2017, "To prune, or not to prune").
+    """Set the smallest weights of each kernel to zero while fine-tuning (Zhu & Gupta 2017).
 
-    Magnitude pruning, unstructured, per layer. Sparsity rises along a cubic curve during the first 60 % of the training
-    (`schedule="polynomial"`) or is there from the start (`"constant"`). Biases, BatchNormalization and depthwise kernels
-    are left alone.
+    Magnitude pruning, unstructured, per layer. Sparsity rises along a cubic curve during the first 60 % of the
+    training (`schedule="polynomial"`) or is there from the start (`"constant"`). Biases, BatchNormalization and
+    depthwise kernels are left alone.
     """
 
     sparsity: float  # fraction of each kernel's weights that become zero
@@ -65,7 +65,7 @@ class Prune:
 class QuantizeAware:
     """Fine-tune with simulated int8 arithmetic (Jacob et al. 2018), BatchNormalization folded first; zeros stay zero.
 
-    Activations are asymmetric per tensor; convolution kernels symmetric per channel, dense kernels symmetric per tensor.
+    Activations are asymmetric per tensor; convolution kernels symmetric per channel, dense kernels per tensor.
     """
 
     epochs: int = 2

@@ -57,17 +57,21 @@ def quantize_aware(loaded: LoadedModel, step: QuantizeAware, training: Training)
 def _run(
     loaded: LoadedModel, request: dict[str, Any], training: Training, description: str
 ) -> tuple[dict[str, list[np.ndarray[Any, Any]]], dict[str, Range]]:
-    with tempfile.TemporaryDirectory(prefix="edgekit-tfmot-") as name, training.progress.task(description, 1) as advance:
+    with (
+        tempfile.TemporaryDirectory(prefix="edgekit-tfmot-") as name,
+        training.progress.task(description, 1) as advance,
+    ):
         folder = Path(name)
         describe(loaded.model).save(folder / "model.keras")
         columns = {f"x{i}": training.data.inputs[spec.name] for i, spec in enumerate(loaded.inputs)}
-        np.savez(folder / "data.npz", y=training.data.need_labels(), **columns)
+        np.savez(folder / "data.npz", y=training.data.need_labels(), **columns)  # type: ignore[arg-type]
         full = {**request, "folder": name, "seed": training.seed, "from_logits": not ends_in_softmax(loaded.model)}
         reply = workers.call(
             WORKER, full, timeout_s=TIMEOUT_S, what=description, error=ModelError, environment=ENVIRONMENT
         )
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
-            weights = {layer: [arrays[f"{layer}:{i}"] for i in range(count)] for layer, count in reply["counts"].items()}
+            counts = reply["counts"].items()
+            weights = {layer: [arrays[f"{layer}:{i}"] for i in range(count)] for layer, count in counts}
         advance(1, "")
         return weights, {layer: (low, high) for layer, (low, high) in reply["ranges"].items()}
 

@@ -45,10 +45,11 @@ def prune(
         schedule = sparsity.PolynomialDecay(0.0, request["sparsity"], 0, ramp, frequency=max(1, ramp // 30))
 
     def wrap(layer: Any) -> Any:
+        copy = type(layer).from_config(layer.get_config())
         wanted = layer.name in request["layers"]
-        return sparsity.prune_low_magnitude(layer, pruning_schedule=schedule) if wanted else layer
+        return sparsity.prune_low_magnitude(copy, pruning_schedule=schedule) if wanted else copy
 
-    wrapped = tf_keras.models.clone_model(model, clone_function=lambda layer: wrap(layer.__class__.from_config(layer.get_config())))
+    wrapped = tf_keras.models.clone_model(model, clone_function=wrap)
     for layer in wrapped.layers:
         inner = layer.layer if layer.name.startswith("prune_low_magnitude_") else layer
         inner.set_weights(model.get_layer(inner.name).get_weights())
@@ -69,7 +70,9 @@ def quantize_aware(
     return _quantized_weights(quantized), _ranges(quantized)
 
 
-def _fit(model: Any, columns: list[Any], labels: Any, steps: int, request: dict[str, Any], callbacks: list[Any]) -> None:
+def _fit(
+    model: Any, columns: list[Any], labels: Any, steps: int, request: dict[str, Any], callbacks: list[Any]
+) -> None:
     import tf_keras
 
     rate = tf_keras.optimizers.schedules.CosineDecay(request["learning_rate"], steps)
@@ -99,7 +102,8 @@ def _ranges(model: Any) -> dict[str, Any]:
     """Layer name -> trained (min, max) of its output; the input layer's under the input's name."""
     found = {}
     for layer in model.layers:
-        variables = {weight.name.split("/")[-1].split(":")[0]: float(weight) for weight in layer.weights if weight.shape.rank == 0}
+        scalars = [weight for weight in layer.weights if weight.shape.rank == 0]
+        variables = {weight.name.split("/")[-1].split(":")[0]: float(weight) for weight in scalars}
         for prefix in ("post_activation", "output", "quantize_layer"):
             if f"{prefix}_min" in variables:
                 name = model.inputs[0].name if prefix == "quantize_layer" else layer.layer.name

@@ -124,7 +124,7 @@ def _checkpoint(model: Any, folder: Path | None, epoch: int) -> None:
         return
     arrays = {f"v{index}": np.asarray(variable) for index, variable in enumerate(_state(model))}
     with atomic(folder / f"epoch-{epoch:04d}.npz") as temporary:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]  # numpy types **arrays as its own keywords
     for old in sorted(folder.glob("epoch-*.npz"))[:-1]:
         old.unlink()
 

@@ -23,10 +23,12 @@ def to_html(report: BuildReport) -> str:
     """The page."""
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(percent=_percent, ms=_milliseconds, kb=_kilobytes, db=_decibels, score=_score)
-    template = environment.from_string(files("edgekit.report").joinpath("report.html.jinja").read_text(encoding="utf-8"))
-    return template.render(report=report, picture=latency_picture(report.variants))
+    source = files("edgekit.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    return environment.from_string(source).render(report=report, picture=latency_picture(report.variants))
 
 
 def _percent(value: float | None) -> str:

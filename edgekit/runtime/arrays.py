@@ -71,6 +71,8 @@ def _sample(item: Input, generator: np.random.Generator) -> Array:
     least, most = item.range or (0.0, 1.0)
     shape = tuple(1 if size is None else size for size in item.shape)
     dtype = np.dtype(item.dtype)
-    if dtype.kind == "f":
-        return generator.uniform(least, most, shape).astype(dtype)
-    return generator.integers(int(least), int(most), shape, endpoint=True).astype(dtype)
+    values = generator.uniform(least, most, shape)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        values = np.clip(np.rint(values), limits.min, limits.max)
+    return values.astype(dtype)
