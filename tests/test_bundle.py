@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import stat
@@ -307,3 +308,38 @@ class TestRefusals:
         variants = tuple(dataclasses.replace(variant, inputs=()) for variant in manifest.variants)
         entries = good_entries(dataclasses.replace(manifest, variants=variants))
         refused(zipped(tmp_path / "b.edgekit", entries), "binds the inputs none, expected image")
+
+    @pytest.mark.parametrize(
+        ("path", "value", "words"),
+        [
+            (("inputs", 0, "dtype"), "flot32", "'image' has dtype 'flot32'; did you mean 'float32'?"),
+            (("outputs", 0, "dtype"), "object", "'scores' has dtype 'object'"),
+            (("inputs", 0, "range"), [1.0, 0.0], "input 'image' has range (1.0, 0.0)"),
+            (("inputs", 0, "range"), [-1e308, 1e308], "input 'image' has range"),
+            (("variants", 0, "inputs", 0, "dtype"), "int9", "variant 'tflite-int8': 'image' has dtype 'int9'"),
+            (("variants", 0, "inputs", 0, "dtype"), "float32", "'image' has zero point -128 in float32"),
+            (("variants", 0, "inputs", 0, "quantization", "zero_point"), 128, "'image' has zero point 128 in int8"),
+            (("variants", 0, "inputs", 0, "quantization", "scale"), 0.0, "'image' has scale 0.0"),
+            (("variants", 0, "outputs", 0, "quantization", "scale"), -1.0, "'scores' has scale -1.0"),
+        ],
+    )
+    def test_numbers_that_make_no_sense(
+        self, tmp_path: Path, path: tuple[str | int, ...], value: object, words: str
+    ) -> None:
+        parsed = json.loads(manifest_format.to_bytes(example_manifest()))
+        place = parsed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        refused(zipped(tmp_path / "b.edgekit", {**good_entries(), MANIFEST_MEMBER: json.dumps(parsed).encode()}), words)
+
+    def test_any_byte_changed_is_refused_or_harmless(self, tmp_path: Path) -> None:
+        path = pack(tmp_path)
+        content = path.read_bytes()
+        with Bundle.open(path) as bundle:
+            manifest = bundle.manifest
+        for offset in range(0, len(content), 5):
+            path.write_bytes(content[:offset] + bytes([content[offset] ^ 0x81]) + content[offset + 1 :])
+            with contextlib.suppress(BundleError), Bundle.open(path) as bundle:
+                bundle.verify()
+                assert bundle.manifest == manifest
