@@ -76,7 +76,6 @@ def check_supported(model: Any) -> None:
     """Raise ModelError that names the first layer that simulated int8 cannot take."""
     layers = import_keras().layers
     way_out = "leave the step out: int8 by calibration takes this model"
-    operation: Any
     for operation in model.operations:
         if not isinstance(operation, _supported_layers()):
             kind = type(operation).__name__
@@ -87,8 +86,7 @@ def check_supported(model: Any) -> None:
                 f"quantize-aware: layer '{operation.name}' (Dense) gives {shape}, expected (batch, units); {way_out}"
             )
         if has_kernel(operation) and activation_name(operation) not in FUSED:
-            name = str(operation.name)
-            raise ModelError(f"quantize-aware: layer '{name}' is not in canonical form")
+            raise ModelError(f"quantize-aware: layer '{operation.name}' is not in canonical form")
 
 
 def on_grid(layer: Any, kernel: Array) -> Array:
@@ -107,13 +105,13 @@ def has_kernel(layer: Any) -> bool:
     return isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense)
 
 
-def _moving_layers() -> tuple[type, ...]:
+def _moving_layers() -> Any:
     layers = import_keras().layers
     pooling = (layers.MaxPooling2D, layers.AveragePooling2D)
     return (*pooling, layers.Flatten, layers.Reshape, layers.Dropout, layers.ZeroPadding2D, layers.InputLayer)
 
 
-def _supported_layers() -> tuple[type, ...]:
+def _supported_layers() -> Any:
     layers = import_keras().layers
     computing = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.ReLU, layers.Activation, layers.Softmax)
     return (*computing, layers.Add, layers.Concatenate, layers.GlobalAveragePooling2D, *_moving_layers())
