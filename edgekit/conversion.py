@@ -95,9 +95,11 @@ class Converter(Protocol):
         `calibration` maps each input name to an array of real samples, shape (n, ...); an integer precision needs it
         unless `source.trained_model` brings trained ranges. Raises ConversionError.
         """
+        ...
 
     def inspect(self, path: Path) -> Inspection:
         """Read one file of this format. Raises ConversionError when it is not one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,11 @@ class Checker(Protocol):
 
     def available(self) -> str | None:
         """None when it can check here, else the reason and what to install."""
+        ...
 
     def check(self, artifact: Artifact, *, work: Path) -> Verdict:
         """Raises ConversionError when the tool itself breaks."""
+        ...
 
 
 def find_converter(format_name: str) -> Converter:

@@ -17,6 +17,7 @@ class Progress(Protocol):
 
     def task(self, description: str, total: int) -> AbstractContextManager[Advance]:
         """Announce a task of `total` units; the context gives the function that advances it."""
+        ...
 
 
 class LoggedProgress:

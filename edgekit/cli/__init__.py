@@ -35,6 +35,7 @@ class Verb(Protocol):
 
     def run(self, args: argparse.Namespace) -> int:
         """Do it; returns the exit code. Raises EdgekitError on the user's mistake."""
+        ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:

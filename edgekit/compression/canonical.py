@@ -67,7 +67,7 @@ def _foldable(keras: Any, model: Any) -> dict[str, Any]:
     calls = [node.operation.name for nodes in model._nodes_by_depth.values() for node in nodes]
     folds = {}
     for layer in model.layers:
-        norm = uses[layer.name][0] if len(uses[layer.name]) == 1 else None
+        norm: Any = uses[layer.name][0] if len(uses[layer.name]) == 1 else None
         if not isinstance(norm, layers.BatchNormalization) or activation_name(layer) != "linear":
             continue
         linear = isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense)

@@ -22,7 +22,7 @@ class Observer(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
         super().__init__(**kwargs)
         self.fixed = fixed
 
-    def build(self, _shape: Any) -> None:
+    def build(self, input_shape: Any) -> None:  # noqa: ARG002  # the name is Keras's
         """Make the range's two variables; the first training batch sets them."""
         low, high = self.fixed or (0.0, 0.0)
         self.low = self._variable("low", low)

@@ -32,6 +32,7 @@ class Transport(Protocol):
 
     def run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
         """Run a command in the device's folder. Raises DeviceError when it cannot start or is not done in time."""
+        ...
 
     def push(self, local: Path, remote: str) -> None:
         """Copy a file to the device. Raises DeviceError."""

@@ -32,6 +32,7 @@ class Runner(Protocol):
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Run once; the outputs are the caller's own."""
+        ...
 
     def close(self) -> None:
         """Free the model."""
@@ -42,11 +43,13 @@ class Engine(Protocol):
 
     def find(self) -> EngineStatus:
         """Look for the engine without importing it."""
+        ...
 
     def open_model(
         self, content: bytes, inputs: Sequence[Binding], outputs: Sequence[Binding], *, threads: int
     ) -> Runner:
         """Open verified bytes. Raises EngineError when the engine refuses them or cannot be imported."""
+        ...
 
 
 _MODULES: Mapping[str, str] = {  # in order of preference on a CPU
