@@ -26,7 +26,9 @@ def to_html(report: BuildReport) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(percent=_percent, ms=_milliseconds, kb=_kilobytes, db=_decibels, score=_score)
+    environment.filters.update(
+        percent=_percent, ms=_milliseconds, kb=_kilobytes, db=_decibels, score=_score, number=_number
+    )
     source = files("edgekit.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(source).render(report=report, picture=latency_picture(report.variants))
 
@@ -46,6 +48,12 @@ def _milliseconds(value: float | None) -> str:
 
 def _kilobytes(value: int) -> str:
     return f"{value / 1000:,.1f}"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _decibels(value: float | None) -> str:

@@ -18,7 +18,7 @@ def latency_picture(variants: Sequence[VariantFacts]) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 0.9 + 0.38 * len(timed)), layout="constrained")
+    figure = Figure(figsize=(10.0, 0.9 + 0.38 * len(timed)), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     axes.boxplot(
