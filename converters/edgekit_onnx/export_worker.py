@@ -104,7 +104,7 @@ def _arrange(model: ModelProto, inputs: list[str], outputs: list[str]) -> None:
         ordered = [found[name] for name in names]
         del values[:]
         values.extend(ordered)
-        for value in ordered:
+        for value in values:
             dimensions = value.type.tensor_type.shape.dim
             if dimensions and not dimensions[0].dim_value:
                 dimensions[0].dim_param = "batch"

@@ -1,0 +1,140 @@
+"""The rebuilding of a trained graph and TensorRT's rules, on graphs made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from edgekit_onnx.graphs import Graph
+from edgekit_onnx.inspection import float_layers
+from edgekit_onnx.rules import check_rules
+from edgekit_onnx.trained import rebuild, recover_kernel
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.errors import ConversionError
+
+
+def dense(kernel, *, quantized=True, zero_point=128, softmax=False, kind=np.uint8):
+    """x -> Q -> DQ -> Reshape -> MatMul(kernel) [-> Softmax -> Q -> DQ]: y, as tf2onnx writes it."""
+    tensors = {
+        "kernel": kernel.astype(np.float32),
+        "scale": np.array(0.01, np.float32),
+        "point": np.array(zero_point, kind),
+        "shape": np.array([-1, len(kernel)]),
+    }
+    pair = lambda source, target: [  # noqa: E731
+        helper.make_node("QuantizeLinear", [source, "scale", "point"], [f"{target}_q"], name=f"{target}_Q"),
+        helper.make_node("DequantizeLinear", [f"{target}_q", "scale", "point"], [target], name=f"{target}_DQ"),
+    ]
+    nodes = pair("x", "x_faked") if quantized else [helper.make_node("Identity", ["x"], ["x_faked"], name="same")]
+    nodes.append(helper.make_node("Reshape", ["x_faked", "shape"], ["flat"], name="flatten"))
+    nodes.append(helper.make_node("MatMul", ["flat", "kernel"], ["product"], name="dense"))
+    last = helper.make_node("Softmax", ["product"], ["share"], name="softmax") if softmax else None
+    nodes += [last, *pair("share", "y")] if last else [helper.make_node("Relu", ["product"], ["y"], name="relu")]
+    graph = helper.make_graph(
+        nodes,
+        "dense",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", len(kernel)])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", kernel.shape[1]])],
+        [numpy_helper.from_array(values, name) for name, values in tensors.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def integers(rows=12, columns=4):
+    values = np.random.default_rng(1).integers(-127, 128, (rows, columns))
+    values[0] = 127
+    return values
+
+
+def recovered(model):
+    graph = Graph(model)
+    (node,) = graph.weighted()
+    return recover_kernel(graph, node)
+
+
+def test_a_scale_per_channel_is_recovered():
+    scales = np.array([0.01, 0.5, 3e-4, 0.07], np.float32)
+    kernel = recovered(dense(integers() * scales))
+    np.testing.assert_array_equal(kernel.values, integers())
+    np.testing.assert_allclose(kernel.scales, scales, rtol=1e-6)
+    assert kernel.axis == 1
+
+
+def test_a_scale_for_the_whole_kernel_is_recovered():
+    values = integers()
+    values[:, 1] = np.clip(values[:, 1], -33, 33)  # this channel does not reach 127 steps
+    kernel = recovered(dense(values * np.float32(0.013)))
+    np.testing.assert_allclose(kernel.values * kernel.scales, values * 0.013, atol=1e-6)
+
+
+def test_a_channel_of_zeros_has_a_scale():
+    values = integers()
+    values[:, 2] = 0
+    kernel = recovered(dense(values * np.float32(0.02)))
+    assert np.all(kernel.scales > 0)
+    assert not kernel.values[:, 2].any()
+
+
+def test_weights_on_no_grid_are_told():
+    weights = np.random.default_rng(2).normal(size=(12, 4))
+    assert recovered(dense(weights)) is None
+    with pytest.raises(ConversionError, match=r"1 kernels were trained for int8, 0 are on their int8 grid .* dense"):
+        rebuild(dense(weights), trained_kernels=1)
+
+
+def test_rebuilding_keeps_the_trained_range_and_passes_the_rules():
+    model = dense(integers() * 0.01, zero_point=50, softmax=True)
+    rebuild(model, trained_kernels=1)
+    onnx.checker.check_model(model, full_check=True)
+    check_rules(model)
+    graph = Graph(model)
+    scales = [float(graph.array(node.input[1])) for node in graph.nodes("QuantizeLinear")]
+    assert scales == [pytest.approx((255 - 50) * 0.01 / 127)]
+    assert float_layers(graph) == ()
+    assert graph.producers["y"].op_type == "Softmax"
+
+
+def test_a_layer_without_a_quantized_input_stays_float_and_is_listed():
+    model = dense(integers() * 0.01, quantized=False)
+    rebuild(model, trained_kernels=1)
+    assert float_layers(Graph(model)) == ("dense (MatMul)",)
+
+
+def test_a_layer_that_was_not_trained_stays_float_and_is_listed():
+    model = dense(np.random.default_rng(2).normal(size=(12, 4)))
+    rebuild(model, trained_kernels=0)
+    assert float_layers(Graph(model)) == ("dense (MatMul)",)
+
+
+def test_a_range_of_zero_is_refused():
+    model = dense(integers() * 0.01)
+    (scale,) = (tensor for tensor in model.graph.initializer if tensor.name == "scale")
+    scale.CopyFrom(numpy_helper.from_array(np.array(0, np.float32), "scale"))
+    with pytest.raises(ConversionError, match="trained range of 'x_faked_Q' is"):
+        rebuild(model, trained_kernels=1)
+
+
+@pytest.mark.parametrize(
+    ("model", "rule"),
+    [
+        (dense(integers() * 0.01), r"a zero point that is not 0 \(x_faked_Q\); uint8 where int8 is needed"),
+        (dense(integers() * 0.01, zero_point=0), r"graph: uint8 where int8 is needed \(x_faked_Q\)$"),
+        (dense(integers() * 0.01, zero_point=0, kind=np.int8, softmax=True), r"a quantized softmax \(y_Q\)"),
+        (dense(np.full((12, 4), np.nan), zero_point=0, kind=np.int8), r"weights that are not finite \(kernel\)"),
+    ],
+)
+def test_a_broken_rule_is_named_with_its_node(model, rule):
+    with pytest.raises(ConversionError, match=rule):
+        check_rules(model)
+
+
+def test_a_dequantized_bias_and_an_empty_graph_break_rules():
+    model = dense(integers() * 0.01, zero_point=0, kind=np.int8)
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(4, np.int32), "bias"))
+    model.graph.node.append(helper.make_node("DequantizeLinear", ["bias", "scale", "zero"], ["b"], name="bias_DQ"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.int32), "zero"))
+    with pytest.raises(ConversionError, match=r"a dequantized int32 bias \(bias_DQ\)"):
+        check_rules(model)
+    with pytest.raises(ConversionError, match=r"no nodes \(nothing\)"):
+        check_rules(helper.make_model(helper.make_graph([], "nothing", [], [])))
