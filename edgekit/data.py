@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any  # Any: a tf.data.Dataset, whose package has no types
 import numpy as np
 
 from edgekit.errors import DataError, did_you_mean
+from edgekit.runtime.arrays import UNREADABLE
 from edgekit.tensors import Array, TensorSpec, format_shape
 
 LABELS_KEY = "y"
@@ -94,11 +94,11 @@ def _arrays(source: DataSource, inputs: Sequence[TensorSpec], where: str) -> dic
 
 def _read_npz(path: Path, where: str) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as problem:
         raise DataError(f"{where}: no file {path}") from problem
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as problem:
+    except (*UNREADABLE, AttributeError, TypeError) as problem:  # the last two: an .npy, which is one bare array
         raise DataError(f"{where}: {path} is not an .npz of plain arrays ({problem}); use numpy.savez") from problem
 
 

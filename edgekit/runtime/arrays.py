@@ -18,6 +18,9 @@ from edgekit.tensors import Array, TensorSpec
 ANY_INPUT = "x"  # what a single input may be called
 LABELS = "y"
 
+# What numpy and zipfile raise on a file that is damaged, encrypted, or no .npz of plain arrays.
+UNREADABLE = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
 
 def read_npz(path: Path) -> dict[str, Array]:
     """Every array of an `.npz`. Raises DataError when it cannot be read or holds Python objects."""
@@ -35,7 +38,7 @@ def parse_npz(content: bytes, *, where: str, error: type[EdgekitError] = BundleE
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as problem:
+    except UNREADABLE as problem:
         raise error(f"{where}: not an .npz of plain arrays ({problem}); write it with numpy.savez") from problem
 
 
