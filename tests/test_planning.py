@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from edgekit.errors import ConfigError, ConversionError
+from edgekit.planning import plan
+
+
+def test_targets_share_a_variant_that_both_take() -> None:
+    made = plan({"android-arm64": ["int8"], "local": ["int8", "fp32"]})
+    assert {variant.id: variant.targets for variant in made.variants} == {
+        "tflite-int8": ("android-arm64", "local"),
+        "onnx-int8": ("local",),
+        "tflite-fp32": ("local",),
+        "onnx-fp32": ("local",),
+    }
+    assert made.formats == ("tflite", "onnx")
+
+
+def test_a_target_prefers_its_first_precision_in_its_first_format() -> None:
+    made = plan({"local": ["fp32", "int8"], "jetson-orin-nano": ["fp16"]})
+    assert made.preferred == {"local": "tflite-fp32", "jetson-orin-nano": "onnx-fp16"}
+
+
+def test_names_alone_get_the_profiles_choice() -> None:
+    assert plan(["android-arm64"]) == plan({"android-arm64": None})
+    assert [variant.precision for variant in plan(["android-arm64"]).variants] == ["int8", "fp16", "fp32"]
+
+
+def test_only_the_variants_of_a_target_with_checkers_are_checked() -> None:
+    made = plan({"jetson-orin-nano": ["int8"], "local": ["int8", "fp32"]})
+    assert {variant.id: variant.checkers for variant in made.variants} == {
+        "onnx-int8": ("tensorrt",),
+        "tflite-int8": (),
+        "tflite-fp32": (),
+        "onnx-fp32": (),
+    }
+
+
+def test_integers_need_calibration() -> None:
+    assert plan({"local": ["fp32", "int8"]}).needs_calibration
+    assert not plan({"local": ["fp32", "fp16"]}).needs_calibration
+
+
+def test_an_unknown_target_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"unknown target 'jetson-orin'; did you mean 'jetson-orin-nano'\?"):
+        plan(["jetson-orin"])
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"target 'local': unknown precision 'int_8'; did you mean 'int8'\?"):
+        plan({"local": ["int_8"]})
+
+
+def test_no_target_and_no_precision_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no targets; name at least one"):
+        plan([])
+    with pytest.raises(ConfigError, match="target 'local': precision is empty; it takes fp32, fp16"):
+        plan({"local": []})
+
+
+def test_a_precision_that_no_format_of_the_target_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit import planning
+    from edgekit.profiles import DeviceProfile
+
+    only_onnx = DeviceProfile("npu", "", ("onnx",), ("int8-float-io",), ("int8-float-io",), ())
+    monkeypatch.setattr(planning, "load_target", {"npu": only_onnx}.__getitem__)
+    with pytest.raises(ConversionError, match="onnx has no precision 'int8-float-io'"):
+        plan(["npu"])

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit.budgets import Budget
+from edgekit.compression import Prune, QuantizeAware
+from edgekit.errors import ConfigError
+from edgekit.project import load_project
+
+PROJECT = """\
+name = "digits"
+version = "1.0.0"
+model = "digits.keras"
+labels = "labels.txt"
+
+[data]
+train = "train.npz"
+evaluation = "my_data:test"
+
+[[compress]]
+step = "prune"
+sparsity = 0.8
+
+[[compress]]
+step = "quantize-aware"
+
+[targets.android-arm64]
+precision = ["int8"]
+
+[targets.local]
+
+[budget]
+max_bytes = 500_000
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "labels.txt").write_text("zero\none\n")
+    return tmp_path
+
+
+def write(folder: Path, old: str = "", new: str = "") -> Path:
+    assert old in PROJECT
+    path = folder / "project.toml"
+    path.write_text(PROJECT.replace(old, new, 1) if old else PROJECT)
+    return path
+
+
+def test_a_project_file_is_read(folder: Path) -> None:
+    project = load_project(write(folder))
+    assert (project.name, project.version, project.labels) == ("digits", "1.0.0", ("zero", "one"))
+    assert project.model == folder / "digits.keras"
+    assert project.recipe == (Prune(0.8), QuantizeAware())
+    assert project.targets == {"android-arm64": ("int8",), "local": None}
+    assert project.budget == Budget(max_bytes=500_000)
+
+
+def test_paths_are_relative_to_the_file_and_functions_are_not(folder: Path) -> None:
+    project = load_project(write(folder))
+    assert project.locate("train.npz") == str(folder / "train.npz")
+    assert project.locate("my_data:test") == "my_data:test"
+    assert project.locate("/data/train.npz") == "/data/train.npz"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("labels =", "lables =", "project.toml: unknown key 'lables'; did you mean 'labels'?"),
+        ("train =", "trian =", "project.toml: unknown key 'trian' in [data]; did you mean 'train'?"),
+        (
+            "max_bytes =",
+            "max_byte =",
+            "project.toml: unknown key 'max_byte' in [budget]; did you mean 'max_bytes'?",
+        ),
+        (
+            "sparsity =",
+            "sparsty =",
+            "project.toml: [[compress]] 1: unknown key 'sparsty'; did you mean 'sparsity'?",
+        ),
+        (
+            'precision = ["int8"]',
+            'precisions = ["int8"]',
+            "project.toml: unknown key 'precisions' in [targets.android-arm64]; did you mean 'precision'?",
+        ),
+        (
+            '"quantize-aware"',
+            '"quantise-aware"',
+            "project.toml: [[compress]] 2: unknown step 'quantise-aware'; did you mean 'quantize-aware'?",
+        ),
+        ("sparsity = 0.8", "sparsity = 80", "Prune.sparsity is a fraction in [0, 1), got 80; for 80 % write 0.8"),
+        ("sparsity = 0.8", 'sparsity = "80 %"', "[[compress]] 1: sparsity is '80 %', expected a number"),
+        ('version = "1.0.0"', "version = 1.0", "project.toml: version is 1.0, expected a string"),
+        ('version = "1.0.0"\n', "", "project.toml: missing key 'version'"),
+        ('precision = ["int8"]', 'precision = "int8"', "precision is 'int8', expected a list"),
+        ("max_bytes = 500_000", "max_bytes = -1", "project.toml: budget max_bytes is -1, expected 0 or more"),
+        ("max_bytes = 500_000", 'max_bytes = "500 kB"', "budget.max_bytes is '500 kB', expected a whole number"),
+        ('name = "digits"', 'name = "../digits"', "name is '../digits'; use letters, digits, '.', '_' and '-'"),
+        ('version = "1.0.0"', 'version = "1/0"', "version is '1/0'"),
+        ('name = "digits"', "name = digits", "not TOML"),
+        ('step = "prune"', "", "[[compress]] 1: unknown step None"),
+        ('labels = "labels.txt"', 'labels = "none.txt"', "cannot read labels"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(folder: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_project(write(folder, old, new))
+    assert message in str(caught.value)
+
+
+def test_a_project_without_targets(folder: Path) -> None:
+    text = PROJECT[: PROJECT.index("[targets")] + "[targets]\n"
+    (folder / "project.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"no targets; add a table such as \[targets.android-arm64\]"):
+        load_project(folder / "project.toml")
+
+
+def test_a_missing_project_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read project file .*none.toml: No such file"):
+        load_project(tmp_path / "none.toml")
+
+
+def test_a_project_file_that_is_binary(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="p.toml: not TOML"):
+        load_project(tmp_path / "p.toml")
