@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from edgekit import workers
 from edgekit.conversion import Artifact, Source, find_checker, find_converter
 from edgekit.data import Data
 from edgekit.errors import ConversionError
@@ -33,7 +34,11 @@ def convert_all(source: Source, plan: Plan, calibration: Data, progress: Progres
     with progress.task("convert", len(plan.variants)) as advance, ThreadPoolExecutor(len(plan.formats)) as pool:
         groups = [[variant for variant in plan.variants if variant.format == name] for name in plan.formats]
         futures = [pool.submit(_convert_group, source, group, calibration, advance) for group in groups]
-        done = {item.planned.id: item for future in futures for item in future.result()}
+        try:
+            done = {item.planned.id: item for future in futures for item in future.result()}
+        except BaseException:
+            workers.stop_all()
+            raise
     return [done[variant.id] for variant in plan.variants]
 
 

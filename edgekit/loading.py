@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -202,7 +203,7 @@ def _read_archive(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             facts = json.loads(archive.read(FACTS_MEMBER)) if FACTS_MEMBER in archive.namelist() else {}
     except OSError as problem:
         raise ModelError(f"cannot read {path}: {problem.strerror or problem}") from problem
-    except (zipfile.BadZipFile, KeyError, ValueError) as problem:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError, ValueError) as problem:
         raise ModelError(f"{path}: not a Keras 3 .keras file, or cut short ({problem})") from problem
     return config, facts
 
@@ -252,6 +253,8 @@ def _functional(keras: Any, model: Any) -> Any:
             f"model '{model.name}' is a subclass of keras.Model ({type(model).__name__}) without a layer graph; "
             "rebuild it as Functional or Sequential"
         )
+    if isinstance(model, keras.Sequential):  # which has no `input` until it is called
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return keras.Model(model.input, model.output, name=model.name)
 
 

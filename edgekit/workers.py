@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any  # Any: JSON
 
@@ -23,6 +24,7 @@ from edgekit.errors import EdgekitError
 log = logging.getLogger(__name__)
 
 _STDERR_LINES = 20
+_running: set[subprocess.Popen[str]] = set()
 
 
 def call(
@@ -66,15 +68,28 @@ def serve(function: Callable[[dict[str, Any]], Mapping[str, object]]) -> None:
     partial.replace(reply_path)
 
 
+def stop_all() -> None:
+    """Kill every worker of this process, so that an interrupted user does not wait for them."""
+    for process in tuple(_running):
+        _kill(process)
+
+
 def _wait(process: subprocess.Popen[str], timeout_s: float, what: str, error: type[EdgekitError]) -> str:
+    _running.add(process)
     try:
         return process.communicate(timeout=timeout_s)[0]
     except subprocess.TimeoutExpired as problem:
         raise error(f"{what}: not done after {timeout_s:.0f} s") from problem
     finally:
+        _running.discard(process)
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
             process.communicate()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _read_reply(path: Path, error: type[EdgekitError]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def quiet_tensorflow() -> None:
     with Path(os.devnull).open("w") as nowhere, suppress(ImportError):
         os.dup2(nowhere.fileno(), _STDERR)
         try:
-            import_module("tensorflow")
+            import_module("tensorflow").config.list_physical_devices()  # looks for a GPU, and says what it misses
         finally:
             os.dup2(kept, _STDERR)
             os.close(kept)

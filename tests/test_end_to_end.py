@@ -1,0 +1,216 @@
+"""The whole job on a very small model: from a project file to a tested bundle and its report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import edgekit
+from tests.conftest import Digits
+from edgekit.cli import main
+
+PROJECT = """\
+name = "tiny"
+version = "0.1.0"
+model = "digits.keras"
+labels = "labels.txt"
+
+[data]
+train = "train.npz"
+evaluation = "test.npz"
+
+[[compress]]
+step = "distill"
+width = 0.75
+epochs = 2
+
+[[compress]]
+step = "prune"
+sparsity = 0.5
+epochs = 2
+
+[[compress]]
+step = "quantize-aware"
+epochs = 1
+
+[targets.android-arm64]
+[targets.jetson-orin-nano]
+[targets.local]
+
+[budget]
+max_bytes = 100_000
+"""
+VARIANTS = ["tflite-int8", "tflite-fp16", "tflite-fp32", "onnx-int8", "onnx-fp16", "onnx-fp32"]
+
+
+@dataclass(frozen=True)
+class Built:
+    folder: Path
+    report: dict[str, Any]
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "tiny-0.1.0.edgekit"
+
+
+def write_project(folder: Path, digits: Digits, text: str = PROJECT) -> Path:
+    for source in (digits.model, digits.train_file, digits.test_file):
+        shutil.copy(source, folder / source.name)
+    (folder / "labels.txt").write_text("".join(f"{digit}\n" for digit in range(10)))
+    (folder / "project.toml").write_text(text)
+    return folder / "project.toml"
+
+
+@pytest.fixture(scope="session")
+def built(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    folder = tmp_path_factory.mktemp("end-to-end")
+    out = folder / "out"
+    assert main(["build", str(write_project(folder, digits)), "-o", str(out)]) == 0
+    return Built(out, json.loads((out / "report.json").read_text()))
+
+
+def test_a_build_leaves_the_bundle_the_model_and_the_report_and_nothing_else(built: Built) -> None:
+    assert sorted(path.name for path in built.folder.iterdir()) == [
+        "report.html", "report.json", "tiny-0.1.0.edgekit", "tiny-0.1.0.keras",
+    ]  # fmt: skip
+
+
+def test_the_report_has_the_documented_keys(built: Built) -> None:
+    report = built.report
+    assert (report["format"], report["format_version"]) == ("edgekit-report", 1)
+    assert {"name", "version", "metric_name", "float_metric", "float_parameters", "float_bytes"} <= set(report["model"])
+    assert report["model"]["float_bytes"] == 4 * report["model"]["float_parameters"]
+    assert [variant["id"] for variant in report["variants"]] == VARIANTS
+    for variant in report["variants"]:
+        assert {
+            "id", "format", "precision", "member", "targets", "bytes", "ratio", "metric", "metric_drop", "median_ms",
+            "p90_ms", "samples", "engine", "device", "float_layers", "notes",
+        } <= set(variant)  # fmt: skip
+        assert variant["ratio"] == pytest.approx(report["model"]["float_bytes"] / variant["bytes"])
+        assert variant["metric_drop"] == pytest.approx(report["model"]["float_metric"] - variant["metric"])
+    assert report["budget"] == {
+        "met": True,
+        "items": [
+            {
+                "name": "max_bytes", "limit": 100_000, "met": True,
+                "value": max(v["bytes"] for v in report["variants"] if v["precision"] == "int8"),
+                "variant": max((v for v in report["variants"] if v["precision"] == "int8"), key=lambda v: v["bytes"])["id"],
+            }
+        ],
+    }  # fmt: skip
+
+
+def test_every_variant_was_measured_on_the_device(built: Built) -> None:
+    for variant in built.report["variants"]:
+        assert variant["samples"] >= 200
+        assert 0 < variant["median_ms"] <= variant["p90_ms"]
+        assert variant["device"].startswith("local:")
+    assert built.report["device_tests"]["passed"] > len(VARIANTS)
+    assert built.report["device_tests"]["failed"] == 0
+    assert all(golden["passed"] for golden in built.report["golden"])
+
+
+def test_float_variants_equal_keras_and_int8_variants_agree_with_each_other(built: Built) -> None:
+    parity = {entry["variant"]: entry for entry in built.report["parity"]}
+    assert parity["tflite-fp32"]["max_abs"] <= 1e-4
+    assert parity["onnx-fp32"]["max_abs"] <= 1e-4
+    for variant in ("tflite-int8", "onnx-int8"):
+        assert parity[variant]["snr_db"] > 20
+        assert parity[variant]["top1_agreement"] > 0.95
+
+
+def test_jetson_variants_carry_what_tensorrt_said(built: Built) -> None:
+    notes = {variant["id"]: " ".join(variant["notes"]) for variant in built.report["variants"]}
+    for variant in ("onnx-int8", "onnx-fp16", "onnx-fp32"):
+        if find_spec("tensorrt_rtx") is None:
+            assert "not checked by tensorrt" in notes[variant]
+            assert "edgekit[tensorrt-rtx]" in notes[variant]
+        else:
+            assert "accepted by the TensorRT-RTX" in notes[variant]
+    assert "TensorRT" not in notes["tflite-int8"]
+
+
+def test_the_int8_files_hold_the_trained_int8_weights_and_their_zeros(built: Built, tmp_path: Path) -> None:
+    model = edgekit.load(built.folder / "tiny-0.1.0.keras")
+    zeros = {layer.name: float(np.mean(np.asarray(layer.kernel) == 0)) for layer in model.model.layers if layer.name == "conv"}
+    assert zeros["conv"] == pytest.approx(0.5, abs=0.02)
+    with zipfile.ZipFile(built.bundle) as archive:
+        archive.extract("tflite-int8.tflite", tmp_path)
+        archive.extract("onnx-int8.onnx", tmp_path)
+    from edgekit.inspection import inspect
+
+    for name in ("tflite-int8.tflite", "onnx-int8.onnx"):
+        layers = inspect(tmp_path / name).layers
+        sparsities = [layer.sparsity for layer in layers if layer.precision == "int8" and layer.sparsity is not None]
+        assert max(sparsities) >= 0.48, name
+
+
+def test_plain_keras_opens_the_compressed_model(built: Built, digits: Digits) -> None:
+    plain = keras.saving.load_model(built.folder / "tiny-0.1.0.keras")
+    with edgekit.open_bundle(built.bundle, variant="onnx-fp32") as session:
+        outputs = session.run({"image": digits.test["image"]})
+    np.testing.assert_allclose(outputs["probabilities"], plain.predict(digits.test["image"], verbose=0), atol=1e-4)
+
+
+def test_a_session_takes_and_gives_floats_under_keras_names(built: Built, digits: Digits) -> None:
+    with edgekit.open_bundle(built.bundle) as session:
+        assert session.choice.variant == "tflite-int8"
+        assert [spec.name for spec in session.inputs] == ["image"]
+        assert [spec.name for spec in session.outputs] == ["probabilities"]
+        outputs = session.run({"image": digits.test["image"]})["probabilities"]
+    variant = next(v for v in built.report["variants"] if v["id"] == "tflite-int8")
+    assert float(np.mean(outputs.argmax(axis=1) == digits.test["y"])) == pytest.approx(variant["metric"])
+
+
+def test_the_verbs_work_on_the_bundle(
+    built: Built, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = str(built.bundle)
+    assert main(["run", bundle, "--input", str(digits.test_file), "-o", str(tmp_path / "y.npz")]) == 0
+    assert np.load(tmp_path / "y.npz")["probabilities"].shape == (len(digits.test["y"]), 10)
+    capsys.readouterr()
+    assert main(["bench", bundle, "--runs", "20", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["samples_ms"]) == 20
+    assert main(["inspect", bundle, "--json"]) == 0
+    assert [variant["id"] for variant in json.loads(capsys.readouterr().out)["variants"]] == VARIANTS
+    assert main(["test", bundle, "--device", "local:", "--junit", str(tmp_path / "junit.xml")]) == 0
+    assert "tflite-int8" in (tmp_path / "junit.xml").read_text()
+
+
+def test_a_changed_byte_is_refused_with_the_members_name(
+    built: Built, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = tmp_path / "changed-1.0.edgekit"
+    with zipfile.ZipFile(built.bundle) as source, zipfile.ZipFile(changed, "w") as target:
+        for info in source.infolist():
+            content = bytearray(source.read(info))
+            if info.filename == "tflite-int8.tflite":
+                content[len(content) // 2] ^= 1
+            target.writestr(info, bytes(content))
+    command = ["run", str(changed), "--input", str(digits.test_file), "-o", str(tmp_path / "y.npz")]
+    assert main(command) == 2
+    assert "tflite-int8.tflite" in capsys.readouterr().err
+    assert not (tmp_path / "y.npz").exists()
+
+
+def test_a_budget_that_is_not_met_exits_1_and_still_reports(
+    built: Built, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = PROJECT[: PROJECT.index("[[compress]]")] + (
+        '[targets.local]\nprecision = ["fp32"]\n[budget]\nmax_bytes = 10\nmax_p90_ms = 1000.0\n'
+    )
+    out = tmp_path / "out"
+    assert main(["build", str(write_project(tmp_path, digits, text)), "-o", str(out), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert {item["name"]: item["met"] for item in report["budget"]["items"]} == {"max_bytes": False, "max_p90_ms": True}
+    assert (out / "tiny-0.1.0.edgekit").exists()
+    assert report["model"]["float_metric"] == report["model"]["compressed_metric"]
