@@ -205,6 +205,8 @@ def _read_archive(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ModelError(f"cannot read {path}: {problem.strerror or problem}") from problem
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError, ValueError) as problem:
         raise ModelError(f"{path}: not a Keras 3 .keras file, or cut short ({problem})") from problem
+    if not isinstance(config, dict):
+        raise ModelError(f"{path}: not a Keras 3 .keras file (its config.json is not an object)")
     return config, facts
 
 

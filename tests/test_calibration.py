@@ -24,17 +24,17 @@ def test_the_manifest_gets_the_range_of_the_samples() -> None:
 
 
 def test_too_few_samples() -> None:
-    with pytest.raises(DataError, match="calibration_samples is 5, expected at least 10"):
+    with pytest.raises(DataError, match=r"calibration_samples is 5, expected at least 10"):
         representative({"image": PIXELS}, IMAGE, samples=5)
-    with pytest.raises(DataError, match="calibration data: 4 samples, expected at least 10"):
+    with pytest.raises(DataError, match=r"calibration data: 4 samples, expected at least 10"):
         representative({"image": PIXELS[:4]}, IMAGE, samples=200)
 
 
 def test_an_input_that_never_changes() -> None:
-    with pytest.raises(DataError, match="'image' is 0.0 everywhere; give real samples"):
+    with pytest.raises(DataError, match=r"'image' is 0.0 everywhere; give real samples"):
         representative({"image": np.zeros_like(PIXELS)}, IMAGE, samples=10)
 
 
 def test_calibration_data_is_named_in_messages() -> None:
-    with pytest.raises(DataError, match="^calibration data: no array named 'image'"):
+    with pytest.raises(DataError, match=r"^calibration data: no array named 'image'"):
         representative({"picture": PIXELS}, IMAGE, samples=10)

@@ -165,7 +165,7 @@ def test_one_hot_labels() -> None:
 
 
 def test_labels_that_are_missing_are_asked_for() -> None:
-    with pytest.raises(DataError, match="no labels; add an array 'y' of class numbers"):
+    with pytest.raises(DataError, match=r"no labels; add an array 'y' of class numbers"):
         load({"image": PIXELS}).need_labels()
 
 

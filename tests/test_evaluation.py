@@ -34,15 +34,15 @@ def test_an_unknown_metric_gets_a_suggestion() -> None:
 
 @pytest.mark.parametrize("name", ["no_such_module:f", "json:no_such_function"])
 def test_a_metric_that_cannot_be_imported(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"metric '{name}' cannot be imported"):
+    with pytest.raises(ConfigError, match=rf"metric '{name}' cannot be imported"):
         find_metric(name)
 
 
 def test_labels_are_needed() -> None:
-    with pytest.raises(DataError, match="no labels"):
+    with pytest.raises(DataError, match=r"no labels"):
         evaluate(same, Data(DATA.inputs, None, "test data"), top1)
 
 
 def test_a_metric_that_is_not_a_number_is_refused() -> None:
-    with pytest.raises(DataError, match="test data: the metric is nan; check the metric and the labels"):
+    with pytest.raises(DataError, match=r"test data: the metric is nan; check the metric and the labels"):
         evaluate(same, DATA, lambda outputs, labels: float("nan"))

@@ -53,14 +53,14 @@ def test_no_folder_can_be_made(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where no file can be made: run it on Linux")
 def test_a_folder_that_takes_no_files() -> None:
-    with pytest.raises(OutputError, match="cannot write /proc/self/out.txt: "):
+    with pytest.raises(OutputError, match=r"cannot write /proc/self/out.txt: "):
         write_text(Path("/proc/self/out.txt"), "x")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere: run it as another user")
 def test_no_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="Permission denied; choose another folder with -o"):
+    with pytest.raises(OutputError, match=r"Permission denied; choose another folder with -o"):
         write_text(tmp_path / "out.txt", "x")
 
 
@@ -101,14 +101,14 @@ def test_a_fresh_folder_is_empty_unless_kept(tmp_path: Path) -> None:
 
 
 def test_a_fresh_folder_below_a_file(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="cannot make folder .*: Not a directory"):
+    with pytest.raises(OutputError, match=r"cannot make folder .*: Not a directory"):
         fresh_folder(below_a_file(tmp_path))
 
 
 def test_a_fresh_folder_where_a_file_is(tmp_path: Path) -> None:
     write_text(tmp_path / "work", "mine")
     for keep in (True, False):
-        with pytest.raises(OutputError, match="cannot make folder"):
+        with pytest.raises(OutputError, match=r"cannot make folder"):
             fresh_folder(tmp_path / "work", keep=keep)
     assert (tmp_path / "work").read_text() == "mine"
 
@@ -124,6 +124,6 @@ def test_publishing_replaces_in_one_step(tmp_path: Path) -> None:
 def test_publishing_where_a_folder_is(tmp_path: Path) -> None:
     write_text(tmp_path / "candidate", "new")
     (tmp_path / "final").mkdir()
-    with pytest.raises(OutputError, match="cannot write .*final: "):
+    with pytest.raises(OutputError, match=r"cannot write .*final: "):
         publish(tmp_path / "candidate", tmp_path / "final")
     assert (tmp_path / "candidate").read_text() == "new"

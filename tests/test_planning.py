@@ -53,9 +53,9 @@ def test_an_unknown_precision_is_refused() -> None:
 
 
 def test_no_target_and_no_precision_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no targets; name at least one"):
+    with pytest.raises(ConfigError, match=r"no targets; name at least one"):
         plan([])
-    with pytest.raises(ConfigError, match="target 'local': precision is empty; it takes fp32, fp16"):
+    with pytest.raises(ConfigError, match=r"target 'local': precision is empty; it takes fp32, fp16"):
         plan({"local": []})
 
 
@@ -65,5 +65,5 @@ def test_a_precision_that_no_format_of_the_target_has(monkeypatch: pytest.Monkey
 
     only_onnx = DeviceProfile("npu", "", ("onnx",), ("int8-float-io",), ("int8-float-io",), ())
     monkeypatch.setattr(planning, "load_target", {"npu": only_onnx}.__getitem__)
-    with pytest.raises(ConversionError, match="onnx has no precision 'int8-float-io'"):
+    with pytest.raises(ConversionError, match=r"onnx has no precision 'int8-float-io'"):
         plan(["npu"])

@@ -38,7 +38,7 @@ def test_an_unknown_target_gets_a_suggestion() -> None:
 
 
 def test_a_target_name_is_no_path() -> None:
-    with pytest.raises(ConfigError, match="unknown target"):
+    with pytest.raises(ConfigError, match=r"unknown target"):
         load_target("../edgekit_targets/local")
 
 
@@ -65,5 +65,5 @@ def test_a_precision_that_is_unknown_or_not_taken() -> None:
     profile.check_precision("int8")
     with pytest.raises(ConfigError, match=r"target 'pi5': unknown precision 'itn8'; did you mean 'int8'\?"):
         profile.check_precision("itn8")
-    with pytest.raises(ConfigError, match="target 'pi5' does not take precision 'fp16'; it takes fp32, int8"):
+    with pytest.raises(ConfigError, match=r"target 'pi5' does not take precision 'fp16'; it takes fp32, int8"):
         profile.check_precision("fp16")

@@ -118,11 +118,11 @@ def test_a_project_without_targets(folder: Path) -> None:
 
 
 def test_a_missing_project_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read project file .*none.toml: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read project file .*none.toml: No such file"):
         load_project(tmp_path / "none.toml")
 
 
 def test_a_project_file_that_is_binary(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="p.toml: not TOML"):
+    with pytest.raises(ConfigError, match=r"p.toml: not TOML"):
         load_project(tmp_path / "p.toml")

@@ -78,11 +78,11 @@ def test_a_mistake_is_named(change: Mapping[str, object], message: str) -> None:
 def test_the_caller_chooses_the_error() -> None:
     with pytest.raises(BundleError, match=r"^manifest.json: the top level is \[\], expected a table$"):
         parse(Board, [], where="manifest.json", error=BundleError)
-    with pytest.raises(BundleError, match="ratio is"):
+    with pytest.raises(BundleError, match=r"ratio is"):
         parse(Limits, {"memory_mib": 1, "ratio": 3}, where="manifest.json", error=BundleError)
 
 
 def test_optional_is_null_or_the_type() -> None:
     assert parse(Board, {**LEAST, "range": None}, where="x").range is None
-    with pytest.raises(ConfigError, match="name is None, expected a string"):
+    with pytest.raises(ConfigError, match=r"name is None, expected a string"):
         parse(Board, {**LEAST, "name": None}, where="x")

@@ -55,7 +55,7 @@ def test_a_chatty_worker_does_no_harm(call: Call) -> None:
 
 
 def test_an_edgekit_error_keeps_its_type_and_message(call: Call) -> None:
-    with pytest.raises(DataError, match="^calibration data: empty$"):
+    with pytest.raises(DataError, match=r"^calibration data: empty$"):
         call("raise DataError('calibration data: empty')")
 
 

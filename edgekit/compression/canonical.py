@@ -6,6 +6,7 @@ Source of the folding: Jacob et al. 2018, section 3.2, equation 14.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any  # Any: keras layers, which have no types
 
 import numpy as np
@@ -15,7 +16,6 @@ from edgekit.loading import LoadedModel, import_keras
 from edgekit.tensors import Array
 
 FUSED = ("linear", "relu", "relu6")  # activations that int8 kernels apply to their own output
-LINEAR_SUFFIX = "_linear"
 
 
 def canonical(loaded: LoadedModel) -> LoadedModel:
@@ -24,35 +24,42 @@ def canonical(loaded: LoadedModel) -> LoadedModel:
     originals: dict[str, Any] = {layer.name: layer for layer in loaded.model.layers}
     folds = _foldable(keras, loaded.model)
     folded_away = {norm.name for norm in folds.values()}
-    split = {name for name, layer in originals.items() if _splits(keras, layer)}
+    kernel_names = {name: _free_name(name, originals) for name, layer in originals.items() if _splits(keras, layer)}
+    split = {new: name for name, new in kernel_names.items()}
+    activations = {  # they keep the names, for the outputs' sake
+        new: keras.layers.Activation(originals[name].activation, name=name) for new, name in split.items()
+    }
 
     def clone(layer: Any) -> Any:
         config = layer.get_config()
         if layer.name in folds:
             config["use_bias"] = True
-        if layer.name in split:
-            config.update(activation="linear", name=layer.name + LINEAR_SUFFIX)
+        if layer.name in kernel_names:
+            config.update(activation="linear", name=kernel_names[layer.name])
         return type(layer).from_config(config)
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         if layer.name in folded_away:
             return args[0]
-        name = layer.name.removesuffix(LINEAR_SUFFIX)
         outputs = layer(*args, **kwargs)
-        return keras.layers.Activation(originals[name].activation, name=name)(outputs) if name in split else outputs
+        return activations[layer.name](outputs) if layer.name in activations else outputs
 
     model = keras.models.clone_model(loaded.model, clone_function=clone, call_function=call)
-    _copy_weights(keras, model, originals, folds)
-    return loaded.with_model(model)
-
-
-def _copy_weights(keras: Any, model: Any, originals: dict[str, Any], folds: dict[str, Any]) -> None:
     for layer in model.layers:
-        name = layer.name.removesuffix(LINEAR_SUFFIX)
+        name = split.get(layer.name, layer.name)
         if name in folds:
             layer.set_weights(_folded_weights(keras, originals[name], folds[name]))
         elif layer.weights:
             layer.set_weights(originals[name].get_weights())
+    return loaded.with_model(model)
+
+
+def _free_name(name: str, taken: Mapping[str, object]) -> str:
+    """The name of a kernel whose activation became a layer of its own."""
+    free = f"{name}_linear"
+    while free in taken:
+        free += "_"
+    return free
 
 
 def _splits(keras: Any, layer: Any) -> bool:
