@@ -14,6 +14,7 @@ from edgekit_onnx.graphs import QUANTIZERS, Graph, open_model
 if TYPE_CHECKING:
     from onnx import NodeProto, ValueInfoProto
 
+_NEVER_QUANTIZED = ("LSTM", "GRU", "RNN", "Einsum")  # kernels that no int8 form here covers
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -47,14 +48,17 @@ def tensor_spec(value: ValueInfoProto) -> TensorSpec:
 
 
 def float_layers(graph: Graph) -> tuple[str, ...]:
-    """Weighted nodes whose kernel or input is not quantized: "conv0 (Conv)"."""
-    from edgekit_onnx.trained import quantized_input
-
+    """Nodes with a trained kernel that is not int8, or whose input is not: "conv0 (Conv)"."""
+    recurrent = [node for node in graph.nodes(*_NEVER_QUANTIZED) if graph.kernel(node) is not None]
     return tuple(
         f"{node.name} ({node.op_type})"
-        for node in graph.weighted()
-        if node.input[1] in graph.constants or not quantized_input(graph, node)
+        for node in (*graph.weighted(), *recurrent)
+        if not all(_dequantized(graph, name) for name in node.input[:2])
     )
+
+
+def _dequantized(graph: Graph, tensor: str) -> bool:
+    return tensor in graph.producers and graph.producers[tensor].op_type == "DequantizeLinear"
 
 
 def _layers(graph: Graph) -> tuple[tuple[Layer, ...], int]:

@@ -9,7 +9,7 @@ import numpy as np
 from edgekit import workers
 from edgekit.errors import ConversionError
 from edgekit.tensors import Array
-from edgekit_onnx.graphs import KERNEL_AXES
+from edgekit_onnx.graphs import KERNEL_AXES, Graph
 
 
 def quantize(request: dict[str, Any]) -> dict[str, object]:
@@ -41,13 +41,15 @@ def _refuse_overflow(name: str, values: Array) -> None:
 def _int8(request: dict[str, Any]) -> None:
     """Symmetric int8 with min and max of real samples, in the form that TensorRT takes.
 
-    Only the inputs of weighted operators are quantized; kernels are int8 per output channel, biases stay float.
+    Only the inputs of nodes with a kernel are quantized; kernels are int8 per output channel, biases stay float.
     """
+    import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     with np.load(request["calibration"]) as stored:
         samples = dict(zip(request["inputs"], stored.values(), strict=True))
-    operators = list(KERNEL_AXES)
+    operators, graph = list(KERNEL_AXES), Graph(onnx.load(request["model"]))
+    weighted = {node.name for node in graph.weighted()}
     quantize_static(
         request["model"],
         request["output"],
@@ -57,6 +59,7 @@ def _int8(request: dict[str, Any]) -> None:
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=operators,
+        nodes_to_exclude=[node.name for node in graph.nodes(*operators) if node.name not in weighted],
         extra_options={
             "ActivationSymmetric": True,
             "WeightSymmetric": True,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LEVELS = 127
 _ON_GRID = 1e-3  # of a quantization step; float32 rounding stays below 1e-4
-_TRANSPARENT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "MaxPool", "Identity")
+_TRANSPARENT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "MaxPool", "Identity", "Pad")
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,12 @@ def rebuild(model: ModelProto, *, trained_kernels: int) -> None:
             f"in the ONNX graph; off it: {', '.join(off_grid) or 'none, the others are not constants'}"
         )
     for node in graph.weighted():
-        kernel = kernels[node.name]
-        if kernel is not None and quantized_input(graph, node):
+        kernel, source = kernels[node.name], _quantized_source(graph, node)
+        if kernel is not None and source is not None:
+            _quantize_directly(graph, node, source)
             _dequantize_kernel(graph, node, kernel)
     graph.remove_unused()
     del model.graph.value_info[:]  # the types of before
-
-
-def quantized_input(graph: Graph, node: NodeProto) -> bool:
-    """True when a node's first input comes from a DequantizeLinear, through nothing that computes."""
-    producer = graph.producers.get(node.input[0])
-    while producer is not None and producer.op_type in _TRANSPARENT:
-        producer = graph.producers.get(producer.input[0])
-    return producer is not None and producer.op_type == "DequantizeLinear"
 
 
 def recover_kernel(graph: Graph, node: NodeProto) -> Kernel | None:
@@ -145,6 +138,43 @@ def _make_symmetric(graph: Graph, node: NodeProto) -> None:
     node.input[1] = _constant(graph, f"{node.input[1]}_{node.input[2]}_symmetric", np.array(symmetric))
     node.input[2] = _constant(graph, "zero_point_int8", np.array(0, np.int8))
     del node.attribute[:]
+
+
+def _quantized_source(graph: Graph, node: NodeProto) -> NodeProto | None:
+    """The DequantizeLinear behind a node's first input, through operators that only move values or pad with zeros."""
+    producer = graph.producers.get(node.input[0])
+    while producer is not None and producer.op_type in _TRANSPARENT and _keeps_grid(graph, producer):
+        producer = graph.producers.get(producer.input[0])
+    return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
+
+
+def _keeps_grid(graph: Graph, node: NodeProto) -> bool:
+    """False for a Pad with a value that may lie between two quantization steps."""
+    if node.op_type != "Pad" or len(node.input) < 3 or not node.input[2]:
+        return True
+    return node.input[2] in graph.constants and not np.any(graph.array(node.input[2]))
+
+
+def _quantize_directly(graph: Graph, node: NodeProto, source: NodeProto) -> None:
+    """Repeat a pair right before a node, which is exact: TensorRT does not look through padding."""
+    from onnx import helper
+
+    tensor, settings = node.input[0], source.input[1:]
+    if tensor == source.output[0]:
+        return
+    target = f"{tensor}_dequantized"
+    if target not in graph.producers:
+        quantize = helper.make_node(
+            "QuantizeLinear", [tensor, *settings], [f"{tensor}_quantized"], name=f"{tensor}_QuantizeLinear"
+        )
+        dequantize = helper.make_node(
+            "DequantizeLinear", [f"{tensor}_quantized", *settings], [target], name=f"{tensor}_DequantizeLinear"
+        )
+        position = next(index for index, other in enumerate(graph.model.graph.node) if tensor in other.output)
+        graph.model.graph.node.insert(position + 1, quantize)
+        graph.model.graph.node.insert(position + 2, dequantize)
+        graph.refresh()
+    node.input[0] = target
 
 
 def _dequantize_kernel(graph: Graph, node: NodeProto, kernel: Kernel) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+_WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN")
 
 
 def find_fault(path: Path) -> str | None:

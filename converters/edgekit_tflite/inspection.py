@@ -22,7 +22,7 @@ def inspect_model(path: Path) -> Inspection:
     """
     model = read_model(path)
     parameters = {
-        tensor.index: prod(tensor.shape)
+        tensor.key: prod(tensor.shape)
         for operator in model.operators
         for tensor in operator.inputs
         if tensor.role is Role.PARAMETER
@@ -49,27 +49,27 @@ def float_layers(model: TFLiteModel) -> tuple[str, ...]:
 def _layers(model: TFLiteModel) -> tuple[Layer, ...]:
     """One layer per operator; a dequantized float16 constant belongs to the operator that uses it."""
     layers: list[Layer] = []
-    unpacked: dict[int, TFLiteTensor] = {}
-    counted: set[int] = set()
+    unpacked: dict[tuple[int, int], TFLiteTensor] = {}
+    counted: set[tuple[int, int]] = set()
     for operator in model.operators:
-        stored = [unpacked.get(tensor.index, tensor) for tensor in operator.inputs]
+        stored = [unpacked.get(tensor.key, tensor) for tensor in operator.inputs]
         constants = [tensor for tensor in stored if tensor.role is not Role.ACTIVATION]
         if operator.type == "DEQUANTIZE" and constants:
-            unpacked[operator.outputs[0].index] = constants[0]
+            unpacked[operator.outputs[0].key] = constants[0]
             continue
         layers.append(_layer(operator, constants, counted))
-        counted.update(tensor.index for tensor in constants)
+        counted.update(tensor.key for tensor in constants)
     return tuple(layers)
 
 
-def _layer(operator: TFLiteOperator, constants: list[TFLiteTensor], counted: set[int]) -> Layer:
+def _layer(operator: TFLiteOperator, constants: list[TFLiteTensor], counted: set[tuple[int, int]]) -> Layer:
     weights = [tensor for tensor in constants if tensor.role is Role.PARAMETER]
     kernel = max(weights, key=lambda tensor: prod(tensor.shape), default=None)
     dtype = (kernel or operator.outputs[0]).dtype
     return Layer(
         name=_name(operator),
         type=operator.type,
-        bytes=sum(tensor.data.nbytes for tensor in constants if tensor.index not in counted),
+        bytes=sum(tensor.data.nbytes for tensor in constants if tensor.key not in counted),
         precision=_PRECISIONS.get(dtype, dtype),
         sparsity=_sparsity(kernel) if kernel is not None else None,
     )

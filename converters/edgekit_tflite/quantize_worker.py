@@ -19,8 +19,14 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
 
     quantizer = Quantizer(request["model"])
     _RECIPES[request["precision"]](quantizer)
-    ranges = _calibrate(quantizer, request) if quantizer.need_calibration else None
-    result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    try:
+        ranges = _calibrate(quantizer, request) if quantizer.need_calibration else None
+        result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    except (ValueError, RuntimeError) as problem:  # an unrolled loop, an operator without an int8 form
+        reason = " ".join(str(problem).split())
+        raise ConversionError(
+            f"litert-quantizer cannot make {request['precision']} ({reason}): leave it out for this model"
+        ) from problem
     if result.quantized_model is None:
         raise ConversionError("litert-quantizer gave no model")
     Path(request["output"]).write_bytes(bytes(result.quantized_model))

@@ -6,7 +6,7 @@ The interpreter opens the file first: its verifier refuses what is truncated or 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # Any: the generated schema's objects, which have no types
@@ -31,7 +31,7 @@ class Role(enum.Enum):
 class TFLiteTensor:
     """One tensor; `data` holds a constant's stored bytes, shape (bytes,) uint8, empty for an activation."""
 
-    index: int
+    key: tuple[int, int]  # number of the subgraph, index in it
     name: str
     shape: tuple[int, ...]
     dtype: str
@@ -59,7 +59,7 @@ class TFLiteOperator:
 
 @dataclass(frozen=True)
 class TFLiteModel:
-    """Signature names to tensors, in the interpreter's order, and the operators in execution order."""
+    """Signature names to tensors, in the interpreter's order, and the operators of all subgraphs in execution order."""
 
     inputs: Mapping[str, TFLiteTensor]
     outputs: Mapping[str, TFLiteTensor]
@@ -71,17 +71,26 @@ def read_model(path: Path) -> TFLiteModel:
     _open(path)
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    graph = model.subgraphs[0]
-    produced = {index for operator in graph.operators for index in operator.outputs}
-    activations = produced | set(graph.inputs)
-    tensors = [_tensor(model, index, tensor, activations) for index, tensor in enumerate(graph.tensors)]
-    inputs, outputs = _signature(model, 0, "inputs"), _signature(model, 0, "outputs")
+    content = path.read_bytes()
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    tensors = [_tensors(model, content, number) for number in range(len(model.subgraphs))]
+    main = model.subgraphs[0]
     return TFLiteModel(
-        inputs={inputs.get(index, tensors[index].name): tensors[index] for index in graph.inputs},
-        outputs={outputs.get(index, tensors[index].name): tensors[index] for index in graph.outputs},
-        operators=tuple(_operator(model, operator, tensors) for operator in graph.operators),
+        inputs=_named(tensors[0], main.inputs, _signature(model, "inputs")),
+        outputs=_named(tensors[0], main.outputs, _signature(model, "outputs")),
+        operators=tuple(
+            _operator(model, operator, tensors[number])
+            for number, graph in enumerate(model.subgraphs)
+            for operator in graph.operators
+        ),
     )
+
+
+def _named(
+    tensors: Sequence[TFLiteTensor], indexes: Iterable[int], names: Mapping[int, str]
+) -> dict[str, TFLiteTensor]:
+    """Tensors by their signature names, or by their own in a file without a signature."""
+    return {names[index] if index in names else tensors[index].name: tensors[index] for index in indexes}
 
 
 def _open(path: Path) -> None:
@@ -101,32 +110,47 @@ def _open(path: Path) -> None:
         raise ConversionError(f"{path}: not a TFLite file that LiteRT opens ({reason})") from problem
 
 
-def _signature(model: Any, subgraph: int, entries: str) -> dict[int, str]:
-    """Tensor index -> signature name of the first signature of a subgraph; {} when the file has none."""
+def _signature(model: Any, entries: str) -> dict[int, str]:
+    """Tensor index -> signature name in the first signature of the main graph; {} when the file has none."""
     for definition in model.signatureDefs or ():
-        if definition.subgraphIndex == subgraph:
+        if definition.subgraphIndex == 0:
             return {entry.tensorIndex: entry.name.decode() for entry in getattr(definition, entries) or ()}
     return {}
 
 
-def _tensor(model: Any, index: int, tensor: Any, activations: set[int]) -> TFLiteTensor:
+def _tensors(model: Any, content: bytes, number: int) -> list[TFLiteTensor]:
+    graph = model.subgraphs[number]
+    computed = {index for operator in graph.operators for index in operator.outputs} | set(graph.inputs)
+    return [
+        _tensor(
+            tensor, (number, index), np.zeros(0, np.uint8) if index in computed else _stored(model, content, tensor)
+        )
+        for index, tensor in enumerate(graph.tensors)
+    ]
+
+
+def _stored(model: Any, content: bytes, tensor: Any) -> Array:
+    """A constant's bytes: inside the flatbuffer, or after it, where litert-quantizer puts large ones."""
+    buffer = model.buffers[tensor.buffer]
+    if buffer.offset > 1:  # 0 and 1 mean that it is not outside
+        return np.frombuffer(content, np.uint8, count=buffer.size, offset=buffer.offset)
+    return np.asarray([] if buffer.data is None else buffer.data, dtype=np.uint8)
+
+
+def _tensor(tensor: Any, key: tuple[int, int], stored: Array) -> TFLiteTensor:
     quantization = tensor.quantization
     scales = _values(quantization.scale if quantization else None)
-    data = model.buffers[tensor.buffer].data
-    stored = np.asarray([] if data is None else data, dtype=np.uint8)
     dtype = _dtype_name(tensor.type)
-    role = Role.ACTIVATION if index in activations or not stored.size else Role.PARAMETER
-    if role is Role.PARAMETER and not scales and "float" not in dtype:
-        role = Role.CONSTANT
+    trained = bool(scales) or "float" in dtype
     return TFLiteTensor(
-        index=index,
+        key=key,
         name=tensor.name.decode(),
         shape=tuple(int(size) for size in _values(tensor.shape)),
         dtype=dtype,
         scales=tuple(float(scale) for scale in scales),
         zero_points=tuple(int(point) for point in _values(quantization.zeroPoint if quantization else None)),
         data=stored,
-        role=role,
+        role=Role.ACTIVATION if not stored.size else Role.PARAMETER if trained else Role.CONSTANT,
     )
 
 

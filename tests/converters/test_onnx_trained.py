@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 from edgekit.errors import ConversionError
 
 
-def dense(kernel, *, quantized=True, zero_point=128, softmax=False, kind=np.uint8):
+def dense(kernel, *, quantized=True, point=None, softmax=False):
     """x -> Q -> DQ -> Reshape -> MatMul(kernel) [-> Softmax -> Q -> DQ]: y, as tf2onnx writes it."""
     tensors = {
         "kernel": kernel.astype(np.float32),
         "scale": np.array(0.01, np.float32),
-        "point": np.array(zero_point, kind),
+        "point": np.array(np.uint8(128) if point is None else point),
         "shape": np.array([-1, len(kernel)]),
     }
     pair = lambda source, target: [  # noqa: E731
@@ -36,6 +36,31 @@ def dense(kernel, *, quantized=True, zero_point=128, softmax=False, kind=np.uint
         "dense",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", len(kernel)])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", kernel.shape[1]])],
+        [numpy_helper.from_array(values, name) for name, values in tensors.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def padded_conv(value):
+    """x -> Q -> DQ -> Pad(value) -> Conv: y."""
+    tensors = {
+        "kernel": integers(9, 2).T.reshape(2, 1, 3, 3).astype(np.float32) / 100,
+        "scale": np.array(0.01, np.float32),
+        "point": np.array(3, np.uint8),
+        "pads": np.array([0, 0, 0, 0, 0, 0, 1, 1]),
+        "value": np.array(value, np.float32),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "point"], ["x_q"], name="Q"),
+        helper.make_node("DequantizeLinear", ["x_q", "scale", "point"], ["x_dq"], name="DQ"),
+        helper.make_node("Pad", ["x_dq", "pads", "value"], ["padded"], name="pad"),
+        helper.make_node("Conv", ["padded", "kernel"], ["y"], name="conv"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "padded",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, 7, 7])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 2, 6, 6])],
         [numpy_helper.from_array(values, name) for name, values in tensors.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
@@ -84,15 +109,23 @@ def test_weights_on_no_grid_are_told():
 
 
 def test_rebuilding_keeps_the_trained_range_and_passes_the_rules():
-    model = dense(integers() * 0.01, zero_point=50, softmax=True)
+    model = dense(integers() * 0.01, point=np.uint8(50), softmax=True)
     rebuild(model, trained_kernels=1)
     onnx.checker.check_model(model, full_check=True)
     check_rules(model)
     graph = Graph(model)
     scales = [float(graph.array(node.input[1])) for node in graph.nodes("QuantizeLinear")]
-    assert scales == [pytest.approx((255 - 50) * 0.01 / 127)]
+    assert scales == [pytest.approx((255 - 50) * 0.01 / 127)] * 2  # and again behind the Reshape
     assert float_layers(graph) == ()
     assert graph.producers["y"].op_type == "Softmax"
+
+
+@pytest.mark.parametrize(("value", "left_float"), [(0.0, ()), (0.3, ("conv (Conv)",))])
+def test_a_pair_is_repeated_after_padding_with_zeros(value, left_float):
+    model = padded_conv(value)
+    rebuild(model, trained_kernels=1)
+    onnx.checker.check_model(model, full_check=True)
+    assert float_layers(Graph(model)) == left_float
 
 
 def test_a_layer_without_a_quantized_input_stays_float_and_is_listed():
@@ -119,9 +152,9 @@ def test_a_range_of_zero_is_refused():
     ("model", "rule"),
     [
         (dense(integers() * 0.01), r"a zero point that is not 0 \(x_faked_Q\); uint8 where int8 is needed"),
-        (dense(integers() * 0.01, zero_point=0), r"graph: uint8 where int8 is needed \(x_faked_Q\)$"),
-        (dense(integers() * 0.01, zero_point=0, kind=np.int8, softmax=True), r"a quantized softmax \(y_Q\)"),
-        (dense(np.full((12, 4), np.nan), zero_point=0, kind=np.int8), r"weights that are not finite \(kernel\)"),
+        (dense(integers() * 0.01, point=np.uint8(0)), r"graph: uint8 where int8 is needed \(x_faked_Q\)$"),
+        (dense(integers() * 0.01, point=np.int8(0), softmax=True), r"a quantized softmax \(y_Q\)"),
+        (dense(np.full((12, 4), np.nan), point=np.int8(0)), r"weights that are not finite \(kernel\)"),
     ],
 )
 def test_a_broken_rule_is_named_with_its_node(model, rule):
@@ -130,7 +163,7 @@ def test_a_broken_rule_is_named_with_its_node(model, rule):
 
 
 def test_a_dequantized_bias_and_an_empty_graph_break_rules():
-    model = dense(integers() * 0.01, zero_point=0, kind=np.int8)
+    model = dense(integers() * 0.01, point=np.int8(0))
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(4, np.int32), "bias"))
     model.graph.node.append(helper.make_node("DequantizeLinear", ["bias", "scale", "zero"], ["b"], name="bias_DQ"))
     model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.int32), "zero"))
