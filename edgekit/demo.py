@@ -37,12 +37,12 @@ metric = "top1"
 [[compress]]
 step = "distill"
 width = 0.5
-epochs = 5
+epochs = 8
 
 [[compress]]
 step = "prune"
 sparsity = 0.8
-epochs = 4
+epochs = 6
 
 [[compress]]
 step = "quantize-aware"

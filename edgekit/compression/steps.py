@@ -25,7 +25,7 @@ class Distill:
     epochs: int = 5
     temperature: float = 3.0  # softens both distributions
     weight: float = 0.7  # of the teacher's soft labels; the true labels weigh 1 - weight
-    learning_rate: float = 2e-3  # at the start; cosine decay to zero
+    learning_rate: float = 3e-3  # at the start; cosine decay to zero
     batch_size: int = 64
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class Prune:
     sparsity: float  # fraction of each kernel's weights that become zero
     epochs: int = 3
     schedule: Literal["polynomial", "constant"] = "polynomial"
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     batch_size: int = 64
     engine: Engine = "keras"  # "tfmot" runs TFMOT on the bridged model
 
