@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any  # Any: keras objects, which have no types
 
 import numpy as np
@@ -19,6 +18,7 @@ _TINY = 1e-7  # keeps the logarithm of a probability finite
 def distill(loaded: LoadedModel, step: Distill, training: Training) -> LoadedModel:
     """Train the student on the teacher's outputs; the student is what goes on."""
     classes = need_classes(loaded, why="distill")
+    import_keras().utils.set_random_seed(training.seed)  # the student's first weights are random
     student = _student(loaded, step)
     (teacher_outputs,) = loaded.predict(training.data.inputs).values()
     targets = _targets(teacher_outputs, training.data.need_labels(), classes, loaded.model)
@@ -55,7 +55,7 @@ def narrow(model: Any, width: float) -> Any:
 def _student(loaded: LoadedModel, step: Distill) -> LoadedModel:
     if step.width is not None:
         return describe(narrow(loaded.model, step.width))
-    student = load(Path(step.student) if isinstance(step.student, str) else step.student)
+    student = load(step.student)
     if (student.inputs, [o.shape for o in student.outputs]) != (loaded.inputs, [o.shape for o in loaded.outputs]):
         raise ModelError(
             f"Distill.student takes {', '.join(map(str, student.inputs))} and gives "
