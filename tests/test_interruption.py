@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Digits
 from edgekit.bundle import Bundle
 from edgekit.cli import main
+from tests.conftest import Digits
 from tests.test_end_to_end import write_project
 
 PROJECT = """\
