@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tomllib
 
 from edgekit.budgets import Budget
-from edgekit.compression.steps import Step, parse_step
+from edgekit.compression.steps import Distill, Step, parse_step
 from edgekit.errors import ConfigError
 from edgekit.strict import parse
 
@@ -87,13 +87,19 @@ def load_project(path: Path) -> Project:
         labels=None if file.labels is None else read_labels(path.parent / file.labels),
         data=file.data,
         recipe=tuple(
-            parse_step(step, where=f"{path.name}: [[compress]] {number}")
+            _located(parse_step(step, where=f"{path.name}: [[compress]] {number}"), path.parent)
             for number, step in enumerate(file.compress, start=1)
         ),
         targets={name: section.precision for name, section in file.targets.items()},
         budget=file.budget,
         folder=path.parent,
     )
+
+
+def _located(step: Step, folder: Path) -> Step:
+    """The step with its student's path made relative to the project file."""
+    student = step.student if isinstance(step, Distill) else None
+    return step if student is None else replace(step, student=folder / student)
 
 
 def check_name(name: str, version: str, *, where: str) -> None:

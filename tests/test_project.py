@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.budgets import Budget
-from edgekit.compression import Prune, QuantizeAware
+from edgekit.compression import Distill, Prune, QuantizeAware
+from edgekit.compression.steps import step_table
 from edgekit.errors import ConfigError
 from edgekit.project import load_project
 
@@ -63,6 +64,13 @@ def test_paths_are_relative_to_the_file_and_functions_are_not(folder: Path) -> N
     assert project.locate("train.npz") == str(folder / "train.npz")
     assert project.locate("my_data:test") == "my_data:test"
     assert project.locate("/data/train.npz") == "/data/train.npz"
+
+
+def test_a_students_path_is_relative_to_the_file(folder: Path) -> None:
+    old = 'step = "prune"\nsparsity = 0.8'
+    project = load_project(write(folder, old, 'step = "distill"\nstudent = "small.keras"'))
+    assert project.recipe[0] == Distill(student=folder / "small.keras")
+    assert step_table(project.recipe[0])["student"] == "small.keras"
 
 
 @pytest.mark.parametrize(

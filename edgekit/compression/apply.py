@@ -16,7 +16,7 @@ from edgekit.compression.steps import Distill, Prune, QuantizeAware, Step, step_
 from edgekit.compression.training import Training
 from edgekit.data import DataSource, load_data
 from edgekit.errors import ConfigError
-from edgekit.loading import LoadedModel, Origin, load, need_classes, source_sha256
+from edgekit.loading import LoadedModel, Origin, import_keras, load, need_classes, source_sha256
 from edgekit.progress import LoggedProgress, Progress
 
 
@@ -44,7 +44,7 @@ def compress(
     origin = Origin(loaded.parameters, source_sha256(model, loaded), tuple(map(step_table, recipe)), loaded)
     key = origin.sha256 + samples.sha256()
     for position, step in enumerate(recipe):
-        key = hashlib.sha256(f"{key} {step!r} {seed}".encode()).hexdigest()
+        key = hashlib.sha256(f"{key} {_identity(step)} {seed}".encode()).hexdigest()
         folder = None if checkpoints is None else checkpoints / f"{position}-{steps.step_name(step)}-{key[:12]}"
         training = Training(samples, folder, seed, progress or LoggedProgress())
         loaded = _resumable(step, loaded, training)
@@ -52,7 +52,10 @@ def compress(
 
 
 def check_order(recipe: Sequence[Step]) -> None:
-    """Quantization-aware training must be last: any later training would leave its grids."""
+    """Quantization-aware training must be last: any later training would leave its grids. Raises ConfigError."""
+    for step in recipe:
+        if not isinstance(step, Step):
+            raise ConfigError(f"recipe: {step!r} is not a step; give Distill(…), Prune(…) or QuantizeAware(…)")
     for position, step in enumerate(recipe[:-1]):
         if isinstance(step, QuantizeAware):
             later = steps.step_name(recipe[position + 1])
@@ -60,14 +63,20 @@ def check_order(recipe: Sequence[Step]) -> None:
 
 
 def _resumable(step: Step, loaded: LoadedModel, training: Training) -> LoadedModel:
-    if training.checkpoints is None:
-        return apply(step, loaded, training)
-    done = training.checkpoints / "done.keras"
-    if done.exists():
+    done = None if training.checkpoints is None else training.checkpoints / "done.keras"
+    if done is not None and done.exists():
         return load(done)
+    import_keras().utils.set_random_seed(training.seed)  # a step makes layers, whose first weights are random
     result = apply(step, loaded, training)
-    result.save(done)
+    if done is not None:
+        result.save(done)
     return result
+
+
+def _identity(step: Step) -> str:
+    """What makes two steps the same work; of a student, that is its weights too."""
+    student = step.student if isinstance(step, Distill) else None
+    return repr(step) if student is None else f"{step_table(step)} {source_sha256(student, load(student))}"
 
 
 @singledispatch
