@@ -47,6 +47,7 @@ class LoadedModel:
     # the layer that makes it. Kernels lie on their int8 grids already, so their scales need no keeping.
     activation_ranges: Mapping[str, Range] | None = None
     origin: Origin | None = None  # None for a model that was not compressed
+    file_sha256: str | None = None  # of the file that it was loaded from
 
     @property
     def name(self) -> str:
@@ -62,6 +63,15 @@ class LoadedModel:
     def classes(self) -> int | None:
         """Size of the last axis of the only output, when that is fixed."""
         return self.outputs[0].shape[-1] if len(self.outputs) == 1 else None
+
+    def sha256(self) -> str:
+        """Hex sha256 of the file that it was loaded from; of a live model's layers and weights otherwise."""
+        if self.file_sha256 is not None:
+            return self.file_sha256
+        digest = hashlib.sha256(self.model.to_json().encode())
+        for weight in self.model.get_weights():
+            digest.update(weight.tobytes())
+        return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Write a `.keras` file, whole or not at all; plain Keras 3 opens it, and edgekit finds trained ranges in it.
@@ -102,7 +112,7 @@ class LoadedModel:
 
     def with_model(self, model: Any) -> LoadedModel:
         """The same facts around another Keras model with the same inputs and outputs; trained ranges are dropped."""
-        return replace(self, model=model, activation_ranges=None)
+        return replace(self, model=model, activation_ranges=None, file_sha256=None)
 
 
 def load(source: object, *, allow_code: bool = False) -> LoadedModel:
@@ -129,16 +139,6 @@ def describe(model: Any, activation_ranges: Mapping[str, Range] | None = None) -
         _spec(name, tensor) for name, tensor in zip(_unique(functional.output_names), functional.outputs, strict=True)
     )
     return LoadedModel(functional, inputs, outputs, activation_ranges)
-
-
-def source_sha256(source: object, loaded: LoadedModel) -> str:
-    """Hex sha256 of the model's file, or of the weights of a live model."""
-    if isinstance(source, str | Path):
-        return sha256_file(Path(source))
-    digest = hashlib.sha256(loaded.model.to_json().encode())
-    for weight in loaded.model.get_weights():
-        digest.update(weight.tobytes())
-    return digest.hexdigest()
 
 
 def import_keras() -> Any:
@@ -170,7 +170,7 @@ def _load_file(path: Path, allow_code: bool) -> LoadedModel:
 def _with_facts(loaded: LoadedModel, facts: dict[str, Any], path: Path) -> LoadedModel:
     read = parse(_Facts, facts, where=f"{path}: {FACTS_MEMBER}", error=ModelError)
     origin = None if read.origin is None else Origin(**vars(read.origin))
-    return replace(loaded, activation_ranges=read.activation_ranges, origin=origin)
+    return replace(loaded, activation_ranges=read.activation_ranges, origin=origin, file_sha256=sha256_file(path))
 
 
 @dataclass(frozen=True)

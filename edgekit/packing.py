@@ -57,12 +57,12 @@ def pack(
     return manifest
 
 
-def provenance(model: LoadedModel, model_sha256: str, data: Mapping[str, Data]) -> Provenance:
+def provenance(model: LoadedModel, data: Mapping[str, Data]) -> Provenance:
     """The recipe, the tools' versions, and what went in."""
     origin = model.origin
     return Provenance(
         recipe=origin.recipe if origin else (),
         tools={tool: version(tool) for tool in TOOLS},
-        model_sha256=origin.sha256 if origin else model_sha256,
+        model_sha256=origin.sha256 if origin else model.sha256(),
         data_sha256={role: samples.sha256() for role, samples in data.items()},
     )

@@ -18,7 +18,7 @@ from edgekit.errors import ConfigError, DataError
 from edgekit.evaluation import Metric, evaluate, find_metric
 from edgekit.exporting import export_source
 from edgekit.files import fresh_folder, publish, remove_folder
-from edgekit.loading import LoadedModel, load, need_classes, source_sha256
+from edgekit.loading import LoadedModel, load, need_classes
 from edgekit.manifest import Manifest
 from edgekit.measuring import MeasuredVariant, golden_vectors, measure
 from edgekit.packing import pack, provenance
@@ -155,7 +155,6 @@ class _Inputs:
     model: LoadedModel
     evaluation: Data
     calibration: Data
-    sha256: str  # of the model
 
 
 def _load(request: BuildRequest) -> _Inputs:
@@ -170,7 +169,7 @@ def _load(request: BuildRequest) -> _Inputs:
     if request.labels is not None and len(request.labels) != need_classes(model, why="labels"):
         raise ConfigError(f"{len(request.labels)} labels, expected {model.classes}, one for each class")
     calibration = representative(source, model.inputs, samples=request.calibration_samples)
-    return _Inputs(model, evaluation, calibration, source_sha256(request.model, model))
+    return _Inputs(model, evaluation, calibration)
 
 
 def _compress(request: BuildRequest, inputs: _Inputs, work: Path) -> LoadedModel:
@@ -211,7 +210,7 @@ def _bundle(
         candidate, variants, golden,
         identity=name_and_version(request.output), model=model, labels=request.labels,
         inputs=manifest_inputs(model.inputs, inputs.calibration),
-        provenance=provenance(model, inputs.sha256, data),
+        provenance=provenance(model, data),
     )  # fmt: skip
 
 

@@ -98,8 +98,9 @@ def load_project(path: Path) -> Project:
 
 def _located(step: Step, folder: Path) -> Step:
     """The step with its student's path made relative to the project file."""
-    student = step.student if isinstance(step, Distill) else None
-    return step if student is None else replace(step, student=folder / student)
+    if isinstance(step, Distill) and step.student is not None:
+        return replace(step, student=folder / step.student)
+    return step
 
 
 def check_name(name: str, version: str, *, where: str) -> None:

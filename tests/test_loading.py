@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from edgekit.errors import DataError, ModelError, OutputError
-from edgekit.loading import FACTS_MEMBER, LoadedModel, Origin, describe, load, need_classes, source_sha256
+from edgekit.loading import FACTS_MEMBER, LoadedModel, Origin, describe, load, need_classes
 from edgekit.tensors import TensorSpec
 from tests.conftest import Digits
 from tests.disk import below_a_file, no_space_beyond
@@ -301,14 +301,14 @@ def test_saving_where_no_folder_can_be(loaded: LoadedModel, tmp_path: Path) -> N
 
 
 def test_the_source_is_known_by_its_hash(digits: Digits, tmp_path: Path) -> None:
-    loaded = load(digits.model)
+    load(digits.model)
     copy = tmp_path / "copy.keras"
     copy.write_bytes(digits.model.read_bytes())
-    assert source_sha256(digits.model, loaded) == source_sha256(copy, loaded)
+    assert load(digits.model).sha256() == load(copy).sha256()
     model = small()
-    before = source_sha256(model, describe(model))
+    before = describe(model).sha256()
     model.layers[-1].set_weights([np.zeros((4, 2)), np.zeros(2)])
-    assert source_sha256(model, describe(model)) != before
+    assert describe(model).sha256() != before
 
 
 def test_the_summary_shows_each_kernels_sparsity() -> None:

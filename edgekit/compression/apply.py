@@ -16,7 +16,7 @@ from edgekit.compression.steps import Distill, Prune, QuantizeAware, Step, step_
 from edgekit.compression.training import Training
 from edgekit.data import DataSource, load_data
 from edgekit.errors import ConfigError
-from edgekit.loading import LoadedModel, Origin, import_keras, load, need_classes, source_sha256
+from edgekit.loading import LoadedModel, Origin, import_keras, load, need_classes
 from edgekit.progress import LoggedProgress, Progress
 
 
@@ -41,14 +41,20 @@ def compress(
     classes = need_classes(loaded, why=steps.step_name(recipe[0]))
     samples = load_data(data, loaded.inputs, where="training data", classes=classes)
     samples.need_labels()
-    origin = Origin(loaded.parameters, source_sha256(model, loaded), tuple(map(step_table, recipe)), loaded)
-    key = origin.sha256 + samples.sha256()
+    origin = _origin(loaded, recipe)
+    key = loaded.sha256() + samples.sha256()
     for position, step in enumerate(recipe):
         key = hashlib.sha256(f"{key} {_identity(step)} {seed}".encode()).hexdigest()
         folder = None if checkpoints is None else checkpoints / f"{position}-{steps.step_name(step)}-{key[:12]}"
         training = Training(samples, folder, seed, progress or LoggedProgress())
         loaded = _resumable(step, loaded, training)
     return replace(loaded, origin=origin)
+
+
+def _origin(loaded: LoadedModel, recipe: Sequence[Step]) -> Origin:
+    """The model that compression began with: `loaded`, or what `loaded` itself was compressed from."""
+    before = loaded.origin or Origin(loaded.parameters, loaded.sha256(), (), loaded)
+    return replace(before, recipe=(*before.recipe, *map(step_table, recipe)))
 
 
 def check_order(recipe: Sequence[Step]) -> None:
@@ -76,7 +82,7 @@ def _resumable(step: Step, loaded: LoadedModel, training: Training) -> LoadedMod
 def _identity(step: Step) -> str:
     """What makes two steps the same work; of a student, that is its weights too."""
     student = step.student if isinstance(step, Distill) else None
-    return repr(step) if student is None else f"{step_table(step)} {source_sha256(student, load(student))}"
+    return repr(step) if student is None else f"{step_table(step)} {load(student).sha256()}"
 
 
 @singledispatch

@@ -19,6 +19,7 @@ from edgekit.errors import DataError
 from edgekit.files import atomic
 from edgekit.loading import import_keras
 from edgekit.progress import Advance, LoggedProgress, Progress
+from edgekit.runtime.arrays import UNREADABLE
 from edgekit.tensors import Array
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,10 @@ def _restore(model: Any, folder: Path | None) -> int:
     newest = max(folder.glob("epoch-*.npz"), default=None) if folder is not None and folder.exists() else None
     if newest is None:
         return 0
-    with np.load(newest, allow_pickle=False) as arrays:
-        for index, variable in enumerate(_state(model)):
-            variable.assign(arrays[f"v{index}"])
+    try:
+        with newest.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            for index, variable in enumerate(_state(model)):
+                variable.assign(arrays[f"v{index}"])
+    except UNREADABLE as problem:
+        raise DataError(f"checkpoint {newest} cannot be read ({problem}); remove it") from problem
     return int(newest.stem.removeprefix("epoch-"))

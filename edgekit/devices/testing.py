@@ -55,9 +55,7 @@ def _suites() -> Path:
     return Path(package.origin).parent
 
 
-def _run_pytest(
-    bundle: Path, device: str, require_device: bool, junit: Path | None, folder: Path, report: Path
-) -> int:
+def _run_pytest(bundle: Path, device: str, require_device: bool, junit: Path | None, folder: Path, report: Path) -> int:
     settings = folder / "pytest.ini"  # the tests' own: those of the caller's project do not apply
     settings.write_text("[pytest]\naddopts = -ra -q\n")
     argv = [
