@@ -18,7 +18,7 @@ def text(made: Build) -> str:
         "",
         f"float model: {model.float_parameters:,} parameters, {model.float_bytes:,} bytes in fp32, "
         f"{model.metric_name} {_percent(model.float_metric)} on {model.evaluation_samples} held-back samples",
-        f"device tests on {tests.device}: {tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped",
+        f"device tests ({tests.device}): {tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped",
         *(f"budget {item.name}: {_value(item.value)} of {_value(item.limit)}, {'met' if item.met else 'NOT MET'}"
           for item in report.budget.items),
         *(f"note: {note}" for note in report.notes),

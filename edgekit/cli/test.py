@@ -25,7 +25,9 @@ def run(args: argparse.Namespace) -> int:
     """Test and say how it ended: 0 passed, 1 a test failed, 3 the device is broken."""
     with Bundle.open(args.bundle), opened_device(args.device):
         pass  # a bundle or a device that cannot be opened is one line, not a failed test
-    outcome = run_device_tests(args.bundle, args.device, require_device=args.require_device, junit=args.junit)
+    outcome = run_device_tests(
+        args.bundle, args.device, require_device=args.require_device, junit=args.junit, stream=True
+    )
     counts = {"passed": outcome.passed, "failed": outcome.failed, "skipped": outcome.skipped}
     text = ", ".join(f"{number} {word}" for word, number in counts.items()) + f" ({args.bundle.name} on {args.device})"
     if outcome.broken:

@@ -32,6 +32,7 @@ class Simulation:
         self._layers = simulation_layers
         self._consumers = consumers(loaded.model)
         self._observers: dict[str, Any] = {}
+        self._kernels: dict[str, Any] = {}  # a layer that is called twice is wrapped once
         check_supported(loaded.model)
         self.model = self._keras.models.clone_model(
             loaded.model, clone_function=lambda layer: layer, call_function=self._call
@@ -46,10 +47,15 @@ class Simulation:
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         args = self._keras.tree.map_structure(self._observed_input, args)
         if has_kernel(layer):
-            outputs = self._layers.QuantizedKernel(layer, name=f"quantized_{layer.name}")(*args, **kwargs)
+            outputs = self._quantized(layer)(*args, **kwargs)
         else:
             outputs = layer(*args, **kwargs)
         return self._observe(layer, outputs) if self._has_own_range(layer) else outputs
+
+    def _quantized(self, layer: Any) -> Any:
+        if layer.name not in self._kernels:
+            self._kernels[layer.name] = self._layers.QuantizedKernel(layer, name=f"quantized_{layer.name}")
+        return self._kernels[layer.name]
 
     def _observed_input(self, tensor: Any) -> Any:
         source = tensor._keras_history.operation
