@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgekit.errors import ConversionError, did_you_mean
-from edgekit.manifest import Binding
+from edgekit.manifest import FORMATS, Binding
 from edgekit.tensors import Array, TensorSpec
 
 CONVERTERS = "edgekit.converters"
@@ -148,7 +148,6 @@ def _find(group: str, name: str) -> EntryPoint:
     installed = {point.name: point for point in entry_points(group=group)}
     if name not in installed:
         kind = group.split(".")[1].removesuffix("s")
-        raise ConversionError(
-            f"no {kind} '{name}' (installed: {', '.join(sorted(installed)) or 'none'}): pip install \"edgekit[{name}]\""
-        )
+        remedy = f': pip install "edgekit[{name}]"' if name in FORMATS else did_you_mean(name, FORMATS)
+        raise ConversionError(f"no {kind} '{name}' (installed: {', '.join(sorted(installed)) or 'none'}){remedy}")
     return installed[name]

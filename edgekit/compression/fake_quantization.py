@@ -37,19 +37,22 @@ class Simulation:
         self.model = self._keras.models.clone_model(
             loaded.model, clone_function=lambda layer: layer, call_function=self._call
         )
-        for name, (low, high) in (ranges or {}).items():
-            self._observers[name].set_range(low, high)
+        self._set_ranges(ranges or {})
 
     def ranges(self) -> dict[str, Range]:
         """The (min, max) of each observed activation, keyed by the layer that makes it."""
         return {name: observer.get_range() for name, observer in self._observers.items()}
 
+    def _set_ranges(self, ranges: Mapping[str, Range]) -> None:
+        unknown = [name for name in ranges if name not in self._observers]
+        if unknown:
+            raise ModelError(f"trained range of '{unknown[0]}': the model has no such layer; compress it again")
+        for name, (low, high) in ranges.items():
+            self._observers[name].set_range(low, high)
+
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         args = self._keras.tree.map_structure(self._observed_input, args)
-        if has_kernel(layer):
-            outputs = self._quantized(layer)(*args, **kwargs)
-        else:
-            outputs = layer(*args, **kwargs)
+        outputs = self._quantized(layer)(*args, **kwargs) if has_kernel(layer) else layer(*args, **kwargs)
         return self._observe(layer, outputs) if self._has_own_range(layer) else outputs
 
     def _quantized(self, layer: Any) -> Any:
