@@ -7,7 +7,7 @@ from typing import Any  # Any: keras models and tensorflow functions, which have
 
 from edgekit.compression.fake_quantization import Simulation
 from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE, Source
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, OutputError
 from edgekit.loading import LoadedModel, import_keras
 
 
@@ -39,4 +39,7 @@ def _export(model: Any, loaded: LoadedModel, folder: Path) -> None:
             raise ConversionError(f"'{loaded.name}' cannot be traced: {str(problem).splitlines()[0]}") from problem
     module = tf.Module()
     module.variables_kept = [variable.value for variable in model.variables]
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+    except (OSError, tf.errors.OpError) as problem:
+        raise OutputError(f"cannot write {folder}: {str(problem).splitlines()[0]}; free some space") from problem

@@ -30,6 +30,7 @@ from edgekit.runtime.golden import GoldenVectors
 from edgekit.trials import try_on
 
 DEVICE = "local:"
+STEPS = "steps"  # the checkpoints, in the work folder
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ def run(request: BuildRequest) -> Build:
     check_order(request.recipe)
     planned = plan(request.targets)
     metric = find_metric(request.metric)
+    inputs = _load(request)
     with _workspace(request) as work:
-        inputs = _load(request)
         model = _compress(request, inputs, work)
         golden = golden_vectors(model, inputs.evaluation)
         variants = _convert(request, inputs, planned, metric, model, golden, work)
@@ -174,7 +175,7 @@ def _load(request: BuildRequest) -> _Inputs:
 
 def _compress(request: BuildRequest, inputs: _Inputs, work: Path) -> LoadedModel:
     return compress(
-        inputs.model, *request.recipe, data=request.train, checkpoints=work / "steps", progress=request.progress
+        inputs.model, *request.recipe, data=request.train, checkpoints=work / STEPS, progress=request.progress
     )
 
 
@@ -251,9 +252,14 @@ def _publish(
 
 @contextmanager
 def _workspace(request: BuildRequest) -> Iterator[Path]:
-    """A hidden folder beside the output. A failed or killed build leaves its checkpoints there for `resume`."""
+    """A hidden folder beside the output. A failed or killed build leaves it when it holds checkpoints for `resume`."""
     work = request.output.with_name(f".{request.output.name}.work")
     if not request.resume:
         remove_folder(work)
-    yield fresh_folder(work, keep=request.resume)
+    try:
+        yield fresh_folder(work, keep=request.resume)
+    except BaseException:
+        if not (work / STEPS).exists():
+            remove_folder(work)
+        raise
     remove_folder(work)

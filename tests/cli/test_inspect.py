@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Digits
+from tests.tiny_models import float_onnx, int8_tflite
+
+Run = Callable[..., Any]
+
+KEYS = {"format", "inputs", "outputs", "bytes", "parameters", "layers"}
+
+
+def test_a_keras_model(edgekit: Run, digits: Digits) -> None:
+    found = edgekit("inspect", digits.model, "--json").json
+    assert set(found) == KEYS
+    assert found["inputs"] == [{"name": "image", "shape": [None, 8, 8, 1], "dtype": "float32"}]
+    assert found["parameters"] == 1498
+    assert {"name": "conv", "type": "Conv2D", "bytes": 288, "precision": "float32", "sparsity": 0.0} in found["layers"]
+
+
+def test_a_keras_model_as_text(edgekit: Run, digits: Digits) -> None:
+    lines = edgekit("inspect", digits.model).stdout.splitlines()
+    assert lines[0].startswith("keras, ")
+    assert "1,498 parameters" in lines[0]
+    assert "input  'image' (batch, 8, 8, 1) float32" in lines
+    assert any(line.split() == ["conv", "Conv2D", "288", "float32", "0%"] for line in lines)
+
+
+@pytest.mark.parametrize(("suffix", "content"), [("tflite", int8_tflite), ("onnx", float_onnx)])
+def test_a_converted_file(edgekit: Run, tmp_path: Path, suffix: str, content: Callable[[], bytes]) -> None:
+    path = tmp_path / f"tiny.{suffix}"
+    path.write_bytes(content())
+    found = edgekit("inspect", path, "--json").json
+    assert set(found) == KEYS
+    assert (found["format"], found["bytes"], len(found["layers"])) == (suffix, path.stat().st_size, 1)
+    assert found["parameters"] == 15
+
+
+def test_a_bundle(edgekit: Run, tiny_bundle: Path) -> None:
+    found = edgekit("inspect", tiny_bundle, "--json").json
+    assert (found["name"], found["version"], found["signed_by"]) == ("tiny", "1.0.0", [])
+    assert [variant["id"] for variant in found["variants"]] == ["tflite-fp32", "tflite-int8", "onnx-fp32"]
+    text = edgekit("inspect", tiny_bundle).stdout
+    assert text.startswith("tiny 1.0.0, every hash verified, not signed")
+    assert "input  'image' (batch, 4) float32" in text
+
+
+def test_a_bundle_that_was_changed_is_refused(edgekit: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    changed = bytearray(tiny_bundle.read_bytes())
+    changed[-60] ^= 1
+    (tmp_path / "changed.edgekit").write_bytes(changed)
+    assert edgekit("inspect", tmp_path / "changed.edgekit").exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["none.keras", "none.tflite", "none.onnx", "none.edgekit"])
+def test_a_missing_file(edgekit: Run, tmp_path: Path, name: str) -> None:
+    ended = edgekit("inspect", tmp_path / name)
+    assert ended.exit_code == 2
+    assert name in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["text.keras", "text.tflite", "text.onnx", "text.edgekit", "text.txt", "text"])
+def test_a_file_that_is_no_model(edgekit: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("this is no model " * 100)
+    ended = edgekit("inspect", tmp_path / name, "--json")
+    assert ended.exit_code == 2
+    assert name in ended.json["error"]["message"]

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import edgekit
+from edgekit.compression.fake_quantization import Simulation
+from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE
+from edgekit.errors import ConversionError
+from edgekit.exporting import export_source
+from edgekit.loading import LoadedModel, describe
+from tests.conftest import Digits
+from tests.keras_models import pair, samples
+
+
+def signature(folder: Path, name: str) -> Any:
+    return tf.saved_model.load(str(folder)).signatures[name]
+
+
+def test_two_inputs_and_two_outputs_keep_their_keras_names(tmp_path: Path) -> None:
+    loaded = describe(pair())
+    source = export_source(loaded, tmp_path)
+    assert (source.inputs, source.outputs, source.trained_model) == (loaded.inputs, loaded.outputs, None)
+    columns = samples(loaded.model, 5)
+    dynamic = signature(source.float_model, DYNAMIC_SIGNATURE)
+    outputs = dynamic(**{name: tf.constant(array) for name, array in columns.items()})
+    wanted = loaded.predict(columns)
+    assert set(outputs) == set(wanted)
+    for name, array in wanted.items():
+        np.testing.assert_allclose(outputs[name], array, atol=1e-5)
+
+
+def test_the_fixed_signature_has_a_batch_of_one(loaded: LoadedModel, digits: Digits, tmp_path: Path) -> None:
+    fixed = signature(export_source(loaded, tmp_path).float_model, FIXED_SIGNATURE)
+    assert fixed.structured_input_signature[1]["image"].shape == (1, 8, 8, 1)
+    image = digits.test["image"][:1]
+    wanted = loaded.predict({"image": image})["probabilities"]
+    np.testing.assert_allclose(fixed(image=tf.constant(image))["probabilities"], wanted, atol=1e-5)
+
+
+def test_trained_ranges_are_exported_as_the_simulation(loaded: LoadedModel, digits: Digits, tmp_path: Path) -> None:
+    trained = edgekit.compress(loaded, edgekit.QuantizeAware(epochs=1), data=digits.few(320))
+    source = export_source(trained, tmp_path)
+    assert source.trained_model is not None
+    image = digits.test["image"]
+    outputs = signature(source.trained_model, DYNAMIC_SIGNATURE)(image=tf.constant(image))["probabilities"]
+    simulated = Simulation(trained, trained.activation_ranges).model.predict(image, verbose=0)
+    np.testing.assert_allclose(outputs, simulated, atol=1 / 256 + 1e-5)
+    plain = signature(source.float_model, DYNAMIC_SIGNATURE)(image=tf.constant(image))["probabilities"]
+    np.testing.assert_allclose(plain, trained.predict({"image": image})["probabilities"], atol=1e-5)
+
+
+def test_a_model_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
+    class Breaks(layers.Layer):  # type: ignore[misc]
+        broken = False
+
+        def call(self, tensor: Any) -> Any:
+            if self.broken:
+                raise ValueError("no such thing")
+            return tensor
+
+    layer = Breaks()
+    model = keras.Sequential([keras.Input((4,), name="x"), layer], name="fragile")
+    loaded = describe(model)
+    layer.broken = True
+    with pytest.raises(ConversionError, match=r"'fragile' cannot be traced: "):
+        export_source(loaded, tmp_path)
