@@ -16,7 +16,9 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
         temporary.write_bytes(b"half")
         assert not target.exists()
         assert temporary.suffix == ".bin"
+        number = temporary.stat().st_ino
     assert target.read_bytes() == b"half"
+    assert target.stat().st_ino == number  # renamed, not copied
     assert list(target.parent.iterdir()) == [target]
 
 

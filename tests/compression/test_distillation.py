@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,16 @@ def test_a_student_of_the_users_own_learns_and_is_not_changed(
         np.testing.assert_array_equal(weight, kept)
 
 
+def test_with_a_weight_of_one_only_the_teacher_is_heard(
+    loaded: LoadedModel, training: Training, digits: Digits
+) -> None:
+    wrong = Data(training.data.inputs, np.zeros_like(training.data.need_labels()), "training data")
+    step = Distill(student=student(), epochs=8, learning_rate=1e-2, weight=1.0)
+    assert accuracy(distill(loaded, step, replace(training, data=wrong)), digits) > 0.8
+    unheard = replace(step, weight=0.0)
+    assert accuracy(distill(loaded, unheard, replace(training, data=wrong)), digits) < 0.2
+
+
 def test_a_student_from_a_file(loaded: LoadedModel, training: Training, tmp_path: Path) -> None:
     student().save(tmp_path / "student.keras")
     for source in (tmp_path / "student.keras", str(tmp_path / "student.keras")):
@@ -62,6 +73,7 @@ def test_a_student_from_a_file(loaded: LoadedModel, training: Training, tmp_path
 
 def test_the_students_start_counts(loaded: LoadedModel, training: Training) -> None:
     own = student()
+    own.set_weights([np.random.default_rng(0).normal(0, 1, weight.shape) for weight in own.get_weights()])
     made = distill(loaded, Distill(student=own, epochs=1, learning_rate=1e-9), training)
     for weight, start in zip(made.model.get_weights(), own.get_weights(), strict=True):
         np.testing.assert_allclose(weight, start, atol=1e-6)
@@ -118,4 +130,5 @@ def test_logits_are_distilled_like_probabilities(digits: Digits, loaded: LoadedM
         own.set_weights([np.zeros((64, 10)), np.zeros(10)])
         made = distill(source, Distill(student=own, epochs=1, weight=1.0), training)
         results.append(made.predict({"image": digits.test["image"]})["logits"])
+    assert results[0].std() > 0.1
     np.testing.assert_allclose(results[0], results[1], atol=0.05)

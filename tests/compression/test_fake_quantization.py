@@ -10,6 +10,7 @@ from keras import layers
 from edgekit.compression.canonical import canonical
 from edgekit.compression.fake_quantization import Simulation, check_supported, on_grid
 from edgekit.compression.quantize_aware import snapped
+from edgekit.compression.simulation_layers import QuantizedKernel
 from edgekit.errors import ModelError
 from edgekit.loading import LoadedModel, describe
 from tests.keras_models import folding, pair, samples, unfoldable
@@ -89,6 +90,19 @@ def test_a_snapped_kernel_lies_exactly_on_its_int8_grid(layer: Any, shape: Any, 
     np.testing.assert_allclose(stored, np.rint(stored), atol=1e-4)
     assert np.abs(snapped_kernel - kernel).max() <= largest.max() / 127 / 2 * 1.0001
     np.testing.assert_allclose(on_grid(layer, snapped_kernel), snapped_kernel, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["conv0", "depthwise", "hidden"])
+def test_a_simulated_layer_computes_with_its_snapped_kernel_and_keeps_its_own(name: str) -> None:
+    layer = folding().get_layer(name)
+    tensor = np.random.default_rng(0).uniform(-1, 1, (4, *layer.input.shape[1:])).astype(np.float32)
+    own = np.asarray(layer.kernel)
+    simulated = QuantizedKernel(layer)(tensor)
+    np.testing.assert_array_equal(np.asarray(layer.kernel), own)
+    plain = np.asarray(layer(tensor))
+    layer.kernel.assign(on_grid(layer, own))
+    np.testing.assert_allclose(simulated, layer(tensor), atol=1e-4)
+    assert np.abs(plain - simulated).max() > 1e-3
 
 
 def test_zeros_and_all_zero_channels_stay_zero() -> None:

@@ -56,6 +56,19 @@ def test_the_hook_sees_the_steps_from_zero_to_all(model: Any, training: Training
     assert seen == [(step, 10) for step in range(11)]
 
 
+def test_rows_come_in_another_order_in_every_epoch(model: Any, training: Training) -> None:
+    seen: list[np.ndarray] = []
+
+    def pack(columns: Any) -> Any:
+        seen.append(columns["image"])
+        return columns["image"]
+
+    fine_tune(model, fit_for(model, training, pack=pack), training)
+    first, second = seen
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(np.sort(first, axis=0), np.sort(second, axis=0))
+
+
 def test_one_checkpoint_is_kept_and_a_finished_run_is_not_repeated(model: Any, training: Training) -> None:
     fine_tune(model, fit_for(model, training), training)
     assert training.checkpoints is not None
