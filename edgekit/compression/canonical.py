@@ -46,7 +46,7 @@ def canonical(loaded: LoadedModel) -> LoadedModel:
 
     model = keras.models.clone_model(loaded.model, clone_function=clone, call_function=call)
     for layer in model.layers:
-        name = split.get(layer.name, layer.name)
+        name = str(split.get(layer.name, layer.name))
         if name in folds:
             layer.set_weights(_folded_weights(keras, originals[name], folds[name]))
         elif layer.weights:
