@@ -9,7 +9,9 @@ from functools import singledispatch
 from pathlib import Path
 
 from edgekit.compression import steps, tfmot
+from edgekit.compression.canonical import canonical
 from edgekit.compression.distillation import distill
+from edgekit.compression.fake_quantization import check_supported
 from edgekit.compression.pruning import prune
 from edgekit.compression.quantize_aware import quantize_aware
 from edgekit.compression.steps import Distill, Prune, QuantizeAware, Step, step_table
@@ -41,6 +43,7 @@ def compress(
     classes = need_classes(loaded, why=steps.step_name(recipe[0]))
     samples = load_data(data, loaded.inputs, where="training data", classes=classes)
     samples.need_labels()
+    _check_quantizable(loaded, recipe)
     origin = _origin(loaded, recipe)
     key = loaded.sha256() + samples.sha256()
     for position, step in enumerate(recipe):
@@ -68,10 +71,19 @@ def check_order(recipe: Sequence[Step]) -> None:
             raise ConfigError(f"step 'quantize-aware' comes before '{later}', which would undo it; put it last")
 
 
+def _check_quantizable(loaded: LoadedModel, recipe: Sequence[Step]) -> None:
+    """Refuse a layer that the last step cannot take before the first step trains."""
+    if not any(isinstance(step, QuantizeAware) for step in recipe):
+        return
+    students = [step.student for step in recipe if isinstance(step, Distill) and step.student is not None]
+    subject = load(students[-1]) if students else loaded
+    check_supported(canonical(subject).model)
+
+
 def _resumable(step: Step, loaded: LoadedModel, training: Training) -> LoadedModel:
     done = None if training.checkpoints is None else training.checkpoints / "done.keras"
     if done is not None and done.exists():
-        return load(done)
+        return load(done, allow_code=True)  # our own file: what code it has was allowed when the model was loaded
     import_keras().utils.set_random_seed(training.seed)  # a step makes layers, whose first weights are random
     result = apply(step, loaded, training)
     if done is not None:

@@ -43,6 +43,14 @@ class Simulation:
         """The (min, max) of each observed activation, keyed by the layer that makes it."""
         return {name: observer.get_range() for name, observer in self._observers.items()}
 
+    def fixed_ranges(self) -> dict[str, Range]:
+        """The ranges that the integer kernels prescribe."""
+        return {name: observer.fixed for name, observer in self._observers.items() if observer.fixed is not None}
+
+    def observe(self, inputs: object) -> None:
+        """Let one batch of real inputs, as the model takes them, set the ranges."""
+        self.model(inputs, training=True)
+
     def _set_ranges(self, ranges: Mapping[str, Range]) -> None:
         unknown = [name for name in ranges if name not in self._observers]
         if unknown:

@@ -20,6 +20,7 @@ from edgekit.loading import LoadedModel, Range, describe, import_keras
 
 WORKER = "edgekit.compression.tfmot_worker"
 TIMEOUT_S = 3600.0
+OBSERVED_SAMPLES = 256  # set the ranges that TFMOT's moving averages begin with; its own (-6, 6) needs long training
 # tf_keras must be asked for before tensorflow is imported; this is why TFMOT has a process of its own.
 ENVIRONMENT = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -43,9 +44,10 @@ def quantize_aware(loaded: LoadedModel, step: QuantizeAware, training: Training)
     """`QuantizeAware` by TFMOT's default 8-bit scheme, sparsity preserved; ranges come back under our names."""
     folded = canonical(loaded)
     simulation = Simulation(folded)  # names the activations whose ranges are wanted, and refuses what it cannot take
+    simulation.observe(folded.pack(training.data.spread(OBSERVED_SAMPLES).inputs))
     masks = Masks(prunable_kernels(folded.model))
     request = {
-        "step": "quantize-aware",
+        "step": "quantize-aware", "ranges": simulation.ranges(),
         "epochs": step.epochs, "batch_size": step.batch_size, "learning_rate": step.learning_rate,
     }  # fmt: skip
     weights, ranges = _run(folded, request, training, "quantization-aware training (TFMOT)")
@@ -82,7 +84,7 @@ def _set_weights(model: Any, weights: dict[str, list[np.ndarray[Any, Any]]]) -> 
 
 
 def _wanted_ranges(simulation: Simulation, found: dict[str, Range]) -> dict[str, Range]:
-    fixed = {name: value for name, value in simulation.ranges().items() if value != (0.0, 0.0)}
+    fixed = simulation.fixed_ranges()
     missing = [name for name in simulation.ranges() if name not in fixed and name not in found]
     if missing:
         raise ModelError(f"TFMOT trained no range for layer '{missing[0]}'; use engine = \"keras\"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any  # Any: tf_keras objects and JSON
 
@@ -66,6 +67,7 @@ def quantize_aware(
     annotated = tfmot.quantization.keras.quantize_annotate_model(model)
     scheme = tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
     quantized = tfmot.quantization.keras.quantize_apply(annotated, scheme)
+    _begin_with(quantized, request["ranges"])
     _fit(quantized, columns, labels, steps, request, [])
     return _quantized_weights(quantized), _ranges(quantized)
 
@@ -100,15 +102,25 @@ def _quantized_weights(model: Any) -> dict[str, list[Any]]:
 
 def _ranges(model: Any) -> dict[str, Any]:
     """Layer name -> trained (min, max) of its output; the input layer's under the input's name."""
-    found = {}
+    return {name: (float(low), float(high)) for name, low, high in _range_variables(model)}
+
+
+def _begin_with(model: Any, ranges: dict[str, Any]) -> None:
+    for name, low, high in _range_variables(model):
+        if name in ranges:
+            low.assign(ranges[name][0])
+            high.assign(ranges[name][1])
+
+
+def _range_variables(model: Any) -> Iterator[tuple[str, Any, Any]]:
+    """(layer or input name, its min variable, its max variable)."""
     for layer in model.layers:
         scalars = [weight for weight in layer.weights if weight.shape.rank == 0]
-        variables = {weight.name.split("/")[-1].split(":")[0]: float(weight) for weight in scalars}
+        variables = {weight.name.split("/")[-1].split(":")[0]: weight for weight in scalars}
         for prefix in ("post_activation", "output", "quantize_layer"):
             if f"{prefix}_min" in variables:
                 name = model.inputs[0].name if prefix == "quantize_layer" else layer.layer.name
-                found[name] = (variables[f"{prefix}_min"], variables[f"{prefix}_max"])
-    return found
+                yield name, variables[f"{prefix}_min"], variables[f"{prefix}_max"]
 
 
 def _wrappers(model: Any) -> list[Any]:
