@@ -8,7 +8,7 @@ import pytest
 
 import edgekit
 from edgekit.compression.steps import Step
-from edgekit.errors import ConfigError, DataError
+from edgekit.errors import ConfigError, DataError, ModelError
 from edgekit.loading import LoadedModel, describe
 from tests.compression.conftest import Interrupting
 from tests.conftest import Digits
@@ -177,3 +177,15 @@ def test_a_model_that_is_no_classifier_is_refused(few: Columns) -> None:
 def test_what_is_no_step_is_refused(loaded: LoadedModel, few: Columns) -> None:
     with pytest.raises(ConfigError, match=r"recipe: 'prune' is not a step; give Distill"):
         edgekit.compress(loaded, "prune", data=few)  # type: ignore[arg-type]
+
+
+def test_a_layer_that_the_last_step_cannot_take_is_refused_before_the_first_trains() -> None:
+    words = keras.Input((6, 4), name="words")
+    scores = keras.layers.Dense(3, activation="softmax", name="scores")(keras.layers.LSTM(5, name="memory")(words))
+    model = keras.Model(words, scores)
+    data = {"words": np.zeros((32, 6, 4), np.float32), "y": np.zeros(32, np.int64)}
+    recipe = (edgekit.Prune(0.5, epochs=1), edgekit.QuantizeAware(epochs=1))
+    progress = Interrupting()
+    with pytest.raises(ModelError, match=r"unsupported layer 'memory' of type LSTM"):
+        edgekit.compress(model, *recipe, data=data, progress=progress)
+    assert progress.tasks == []
