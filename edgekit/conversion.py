@@ -136,6 +136,23 @@ def find_checker(name: str) -> Checker:
     return checker
 
 
+def calibration_samples(source: Source, calibration: Mapping[str, Array] | None, *, what: str) -> list[Array]:
+    """The calibration arrays in the order of the inputs.
+
+    `what` ("tflite int8") is for the message. Raises ConversionError when one is missing, DataError on a wrong shape.
+    """
+    given = calibration or {}
+    missing = [name for name in source.signature_names() if not len(given.get(name, ()))]
+    if missing:
+        raise ConversionError(
+            f"{what} of '{source.name}' needs calibration samples of '{missing[0]}', "
+            "or a model trained with QuantizeAware: give calibration data"
+        )
+    for spec in source.inputs:
+        spec.check(given[spec.name], where="calibration")
+    return [given[name] for name in source.signature_names()]
+
+
 def check_precision(converter: Converter, precision: str) -> None:
     """Raise ConversionError when the converter does not make `precision`."""
     if precision not in converter.precisions:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any  # Any: a worker's reply, which is JSON
 import numpy as np
 
 from edgekit import workers
-from edgekit.conversion import DYNAMIC_SIGNATURE, Artifact, Inspection, Source, check_precision
+from edgekit.conversion import DYNAMIC_SIGNATURE, Artifact, Inspection, Source, calibration_samples, check_precision
 from edgekit.errors import ConversionError
 from edgekit.files import atomic
 from edgekit.manifest import Binding
@@ -63,7 +63,9 @@ class OnnxConverter:
             return open_model(_float_export(source))
         if precision == "int8" and source.trained_model is not None:
             return _rebuilt(source, source.trained_model)
-        return _quantize(source, precision, _samples(source, calibration) if precision == "int8" else [])
+        return _quantize(
+            source, precision, calibration_samples(source, calibration, what="onnx int8") if precision == "int8" else []
+        )
 
 
 def _float_export(source: Source) -> Path:
@@ -126,20 +128,6 @@ def _call(worker: str, request: Mapping[str, object], what: str) -> dict[str, An
 
 def _scratch(source: Source) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=source.work)
-
-
-def _samples(source: Source, calibration: Mapping[str, Array] | None) -> list[Array]:
-    """The calibration arrays in the order of the inputs."""
-    given = calibration or {}
-    missing = [name for name in source.signature_names() if not len(given.get(name, ()))]
-    if missing:
-        raise ConversionError(
-            f"onnx int8 of '{source.name}' needs calibration samples of '{missing[0]}', "
-            "or a model trained with QuantizeAware: give calibration data"
-        )
-    for spec in source.inputs:
-        spec.check(given[spec.name], where="calibration")
-    return [given[name] for name in source.signature_names()]
 
 
 def _artifact(source: Source, precision: str, model: ModelProto, output: Path) -> Artifact:

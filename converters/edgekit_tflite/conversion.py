@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekit import workers
-from edgekit.conversion import FIXED_SIGNATURE, Artifact, Inspection, Source, check_precision
+from edgekit.conversion import FIXED_SIGNATURE, Artifact, Inspection, Source, calibration_samples, check_precision
 from edgekit.errors import ConversionError
 from edgekit.files import atomic
 from edgekit.manifest import Binding
@@ -85,7 +85,7 @@ def _export(name: str, model: Path, output: Path, *, border: str | None) -> None
 
 
 def _quantize(source: Source, precision: str, calibration: Mapping[str, Array] | None) -> bytes:
-    samples = _samples(source, precision, calibration) if precision in _INTEGER else []
+    samples = calibration_samples(source, calibration, what=f"tflite {precision}") if precision in _INTEGER else []
     float_model = _float_export(source)
     with tempfile.TemporaryDirectory(dir=source.work) as folder:
         stored, path = Path(folder, "calibration.npz"), Path(folder, "quantized.tflite")
@@ -100,20 +100,6 @@ def _quantize(source: Source, precision: str, calibration: Mapping[str, Array] |
             environment=_ENVIRONMENT,
         )
         return path.read_bytes()
-
-
-def _samples(source: Source, precision: str, calibration: Mapping[str, Array] | None) -> list[Array]:
-    """The calibration arrays in the order of the inputs."""
-    given = calibration or {}
-    missing = [name for name in source.signature_names() if not len(given.get(name, ()))]
-    if missing:
-        raise ConversionError(
-            f"tflite {precision} of '{source.name}' needs calibration samples of '{missing[0]}', "
-            "or a model trained with QuantizeAware: give calibration data"
-        )
-    for spec in source.inputs:
-        spec.check(given[spec.name], where="calibration")
-    return [given[name] for name in source.signature_names()]
 
 
 def _artifact(source: Source, precision: str, model: TFLiteModel, output: Path) -> Artifact:
