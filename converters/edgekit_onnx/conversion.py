@@ -63,9 +63,8 @@ class OnnxConverter:
             return open_model(_float_export(source))
         if precision == "int8" and source.trained_model is not None:
             return _rebuilt(source, source.trained_model)
-        return _quantize(
-            source, precision, calibration_samples(source, calibration, what="onnx int8") if precision == "int8" else []
-        )
+        samples = calibration_samples(source, calibration, what="onnx int8") if precision == "int8" else []
+        return _quantize(source, precision, samples)
 
 
 def _float_export(source: Source) -> Path:
