@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgekit.data import Data, DataSource, load_data
-from edgekit.errors import DataError
+from edgekit.errors import ConfigError, DataError
 from edgekit.manifest import Input
 from edgekit.tensors import TensorSpec
 
@@ -16,8 +16,7 @@ LEAST_SAMPLES = 10
 
 def representative(source: DataSource, inputs: Sequence[TensorSpec], *, samples: int) -> Data:
     """`samples` rows spread evenly over the data. Raises DataError on too few, or on an input that never changes."""
-    if samples < LEAST_SAMPLES:
-        raise DataError(f"calibration_samples is {samples}, expected at least {LEAST_SAMPLES}")
+    check_samples(samples)
     data = load_data(source, inputs, where="calibration data").spread(samples)
     if len(data) < LEAST_SAMPLES:
         raise DataError(f"{data.where}: {len(data)} samples, expected at least {LEAST_SAMPLES}")
@@ -25,6 +24,12 @@ def representative(source: DataSource, inputs: Sequence[TensorSpec], *, samples:
         if array.size and array.min() == array.max():
             raise DataError(f"{data.where}: '{name}' is {array.min()} everywhere; give real samples")
     return data
+
+
+def check_samples(samples: int) -> None:
+    """Raise ConfigError when ranges measured on so few samples would mean little."""
+    if samples < LEAST_SAMPLES:
+        raise ConfigError(f"calibration_samples is {samples}, expected at least {LEAST_SAMPLES}")
 
 
 def manifest_inputs(inputs: Sequence[TensorSpec], data: Data) -> tuple[Input, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,13 @@ from typing import Any  # Any: a tf.data.Dataset, whose package has no types
 import numpy as np
 
 from edgekit.errors import DataError, did_you_mean
+from edgekit.references import import_function
 from edgekit.runtime.arrays import UNREADABLE
 from edgekit.tensors import Array, TensorSpec, format_shape
 
 LABELS_KEY = "y"
 SINGLE_INPUT_KEY = "x"
+_INFINITE = -1  # tf.data.INFINITE_CARDINALITY
 
 # A path to an .npz, `module:function`, a dict of arrays, or a tf.data.Dataset.
 DataSource = str | Path | Mapping[str, Array] | Any
@@ -81,10 +82,12 @@ def _arrays(source: DataSource, inputs: Sequence[TensorSpec], where: str) -> dic
     if isinstance(source, Mapping):
         return {name: np.asarray(array) for name, array in source.items()}
     if isinstance(source, str) and ":" in source and not Path(source).exists():
-        return _arrays(_call(source, where), inputs, where)
+        return _arrays(import_function(source, what=where, error=DataError)(), inputs, where)
     if isinstance(source, str | Path):
         return _read_npz(Path(source), where)
     if hasattr(source, "as_numpy_iterator"):
+        if int(source.cardinality()) == _INFINITE:
+            raise DataError(f"{where}: the dataset never ends; leave out .repeat(), or add .take(batches)")
         return _from_batches(source.as_numpy_iterator(), inputs, where)
     raise DataError(
         f"{where}: cannot read data from {type(source).__name__}; "
@@ -100,16 +103,6 @@ def _read_npz(path: Path, where: str) -> dict[str, Array]:
         raise DataError(f"{where}: no file {path}") from problem
     except (*UNREADABLE, AttributeError, TypeError) as problem:  # the last two: an .npy, which is one bare array
         raise DataError(f"{where}: {path} is not an .npz of plain arrays ({problem}); use numpy.savez") from problem
-
-
-def _call(reference: str, where: str) -> DataSource:
-    module, _, function = reference.partition(":")
-    try:
-        return getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as problem:
-        raise DataError(
-            f"{where}: cannot import '{reference}' ({problem}); give module:function or a path"
-        ) from problem
 
 
 def _from_batches(batches: Iterable[Any], inputs: Sequence[TensorSpec], where: str) -> dict[str, Array]:
@@ -161,7 +154,7 @@ def _checked_labels(labels: Array, where: str, classes: int | None) -> Array:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
             f"{where}: '{LABELS_KEY}' has shape {format_shape(labels.shape)} {labels.dtype}, "
-            "expected (samples,) of whole class numbers"
+            "expected (samples,) of whole class numbers; for one-hot labels use .argmax(axis=1)"
         )
     wrong = (labels < 0) | (labels >= classes) if classes is not None else labels < 0
     if wrong.any():

@@ -65,13 +65,14 @@ max_bytes = 60_000
 
 def run_demo(folder: Path, progress: Progress) -> Build:
     """Train the starting point into `folder/project`, as a user would have it, then build that project."""
-    project = prepare(fresh_folder(folder / "project"), progress)
+    project = prepare(folder / "project", progress)
     return build_project(load_project(project), folder, progress=progress)
 
 
 def prepare(folder: Path, progress: Progress, *, epochs: int = EPOCHS, channels: int = CHANNELS) -> Path:
     """Write `digits.keras`, `train.npz`, `test.npz`, `labels.txt` and `project.toml`; the project file's path."""
     images, labels = load_digits()
+    fresh_folder(folder)
     keras = import_keras()
     keras.utils.set_random_seed(SEED)
     train_images, train_labels = augmented(images[:TRAIN], labels[:TRAIN])

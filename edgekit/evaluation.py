@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from edgekit.data import Data
 from edgekit.errors import ConfigError, DataError, did_you_mean
+from edgekit.references import import_function
 from edgekit.tensors import Array
 
 Metric = Callable[[Mapping[str, Array], Array], float]
@@ -27,20 +27,21 @@ def find_metric(name: str) -> Metric:
     """`top1`, or `module:function` taking (outputs by name, labels). Raises ConfigError."""
     if name in METRICS:
         return METRICS[name]
-    module, _, function = name.partition(":")
-    if not function:
+    if ":" not in name:
         raise ConfigError(f"unknown metric '{name}'{did_you_mean(name, METRICS)} (or module:function)")
-    try:
-        metric: Metric = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as problem:
-        raise ConfigError(f"metric '{name}' cannot be imported: {problem}") from problem
-    return metric
+    return import_function(name, what="metric", error=ConfigError)
 
 
 def evaluate(run: Callable[[Mapping[str, Array]], Mapping[str, Array]], data: Data, metric: Metric) -> float:
     """The metric of `run` (a session's `run`, a model's `predict`) on labelled data. Raises DataError on NaN."""
     outputs = run(data.inputs)
-    value = float(metric(outputs, data.need_labels()))
-    if not np.isfinite(value):
-        raise DataError(f"{data.where}: the metric is {value}; check the metric and the labels")
-    return value
+    return checked_metric(metric(outputs, data.need_labels()), data.where)
+
+
+def checked_metric(value: object, where: str) -> float:
+    """What a metric gave, as a number. Raises DataError when it is none, or not finite."""
+    if not isinstance(value, float | int | np.floating | np.integer) or not np.isfinite(value):
+        raise DataError(
+            f"{where}: the metric gave {value!r}, expected a finite number; check the metric and the labels"
+        )
+    return float(value)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any  # Any: keras models and tensorflow functions, which have no types
 
 from edgekit.compression.fake_quantization import Simulation
 from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE, Source
-from edgekit.errors import ConversionError, OutputError
+from edgekit.errors import ConversionError, ModelError, OutputError
 from edgekit.loading import LoadedModel, import_keras
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def export_source(loaded: LoadedModel, work: Path) -> Source:
     """Write the SavedModels of a build into `work`, once for all converters. Raises ConversionError."""
+    check_names(loaded)
     float_model = work / "float-saved-model"
     _export(loaded.model, loaded, float_model)
     trained_model = None
@@ -20,6 +24,16 @@ def export_source(loaded: LoadedModel, work: Path) -> Source:
         trained_model = work / "trained-saved-model"
         _export(Simulation(loaded, loaded.activation_ranges).model, loaded, trained_model)
     return Source(loaded.name, loaded.inputs, loaded.outputs, float_model, trained_model, work)
+
+
+def check_names(loaded: LoadedModel) -> None:
+    """Raise ModelError on a name that converters would change, so that nobody could find it again."""
+    for spec in (*loaded.inputs, *loaded.outputs):
+        if not _NAME.fullmatch(spec.name):
+            raise ModelError(
+                f"the name of '{spec.name}' cannot be exported: use letters, digits and '_', a letter first; "
+                "rename the layer in Keras"
+            )
 
 
 def _export(model: Any, loaded: LoadedModel, folder: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -61,8 +62,16 @@ class LoadedModel:
 
     @property
     def classes(self) -> int | None:
-        """Size of the last axis of the only output, when that is fixed."""
-        return self.outputs[0].shape[-1] if len(self.outputs) == 1 else None
+        """Number of class scores that the only output holds; None when it holds none."""
+        size = self.outputs[0].shape[-1] if len(self.outputs) == 1 else None
+        return None if size is None or size < 2 else size
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros among the weights of all kernels and embeddings."""
+        tables = [table for table in self.model.get_weights() if table.ndim >= 2]
+        zeros = sum(int((table == 0).sum()) for table in tables)
+        return zeros / max(1, sum(int(table.size) for table in tables))
 
     def sha256(self) -> str:
         """Hex sha256 of the file that it was loaded from; of a live model's layers and weights otherwise."""
@@ -211,7 +220,7 @@ def _read_archive(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _refuse_code(config: dict[str, Any], path: Path) -> None:
-    for class_name, name in _layers_of(config):
+    for class_name, name, _ in _layers_of(config):
         if class_name in CODE_LAYERS:
             raise ModelError(
                 f"{path}: layer '{name}' ({class_name}) can run code when it is loaded; "
@@ -219,12 +228,13 @@ def _refuse_code(config: dict[str, Any], path: Path) -> None:
             )
 
 
-def _layers_of(node: object) -> Iterator[tuple[str, str]]:
-    """(class name, layer name) of every serialized object."""
+def _layers_of(node: object) -> Iterator[tuple[str, str, bool]]:
+    """(class name, layer name, whether the class is Keras's own) of every serialized object."""
     if isinstance(node, dict):
         if "class_name" in node:
             config = node.get("config")
-            yield str(node["class_name"]), str(config.get("name", "?") if isinstance(config, dict) else "?")
+            name = str(config.get("name", "?") if isinstance(config, dict) else "?")
+            yield str(node["class_name"]), name, str(node.get("module")).startswith("keras")
         for value in node.values():
             yield from _layers_of(value)
     elif isinstance(node, list):
@@ -234,10 +244,8 @@ def _layers_of(node: object) -> Iterator[tuple[str, str]]:
 
 def _reason(problem: Exception, config: dict[str, Any], path: Path) -> str:
     """One line out of Keras's many; a layer class that Keras does not know is named with its layer."""
-    keras = import_keras()
-    for class_name, name in _layers_of(config):
-        text = str(problem)
-        known = hasattr(keras.layers, class_name) or hasattr(keras, class_name)
+    text = str(problem)
+    for class_name, name, known in _layers_of(config):
         if f"'{class_name}'" in text and not known:
             return (
                 f"{path}: unsupported layer '{name}' of type {class_name}: Keras does not know the class; "
@@ -256,8 +264,13 @@ def _functional(keras: Any, model: Any) -> Any:
             "rebuild it as Functional or Sequential"
         )
     if isinstance(model, keras.Sequential):  # which has no `input` until it is called
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return keras.Model(model.input, model.output, name=model.name)
+        return keras.Model(model.inputs[0], model.outputs[0], name=_scope_name(model.name))
+    return keras.Model(model.input, model.output, name=_scope_name(model.name))
+
+
+def _scope_name(name: str) -> str:
+    """A model's name as TensorFlow takes it for a scope."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
 
 
 def _spec(name: str, tensor: Any) -> TensorSpec:
@@ -276,5 +289,5 @@ def need_classes(loaded: LoadedModel, *, why: str) -> int:
     """The number of classes. Raises DataError when the model is not a classifier with one output."""
     if loaded.classes is None or len(loaded.outputs[0].shape) != 2:
         shown = ", ".join(map(str, loaded.outputs))
-        raise DataError(f"{why}: needs a classifier with one output of shape (batch, classes), got {shown}")
+        raise DataError(f"{why}: needs a classifier with one output of shape (batch, 2 or more classes), got {shown}")
     return loaded.classes

@@ -10,7 +10,7 @@ from edgekit.conversion import Artifact
 from edgekit.converting import Converted
 from edgekit.data import Data
 from edgekit.errors import EngineError
-from edgekit.evaluation import Metric
+from edgekit.evaluation import Metric, checked_metric
 from edgekit.files import sha256_file
 from edgekit.loading import LoadedModel
 from edgekit.manifest import Input, Member, Variant
@@ -59,7 +59,7 @@ def measure(
                 shown = check_golden(session, golden, limit=variant.golden_tolerance).max_error
             if shown is None:
                 raise EngineError(f"{variant.id}: its outputs are not finite; leave out precision {variant.precision}")
-            value = metric(outputs, evaluation.need_labels())
+            value = checked_metric(metric(outputs, evaluation.need_labels()), evaluation.where)
             finished = replace(variant, metrics={metric_name: value}, golden_tolerance=_tolerance(variant, shown))
             measured.append(MeasuredVariant(finished, item.artifact, value, compare_outputs(reference, outputs)))
             advance(1, f"{variant.id} {metric_name} {value:.4f}")

@@ -16,7 +16,7 @@ from edgekit.converting import convert_all
 from edgekit.data import Data, DataSource, load_data
 from edgekit.errors import ConfigError, DataError
 from edgekit.evaluation import Metric, evaluate, find_metric
-from edgekit.exporting import export_source
+from edgekit.exporting import check_names, export_source
 from edgekit.files import fresh_folder, publish, remove_folder
 from edgekit.loading import LoadedModel, load, need_classes
 from edgekit.manifest import Manifest
@@ -156,10 +156,20 @@ class _Inputs:
     model: LoadedModel
     evaluation: Data
     calibration: Data
+    train: Data | None
+
+    @property
+    def by_role(self) -> dict[str, Data]:
+        """What there is of the data, by what it was for."""
+        roles = {"train": self.train, "calibration": self.calibration, "evaluation": self.evaluation}
+        return {role: data for role, data in roles.items() if data is not None}
 
 
 def _load(request: BuildRequest) -> _Inputs:
     model = load(request.model, allow_code=request.allow_code)
+    check_names(model)
+    if request.metric == "top1":
+        need_classes(model, why="metric top1")
     evaluation = load_data(request.evaluation, model.inputs, where="evaluation data", classes=model.classes)
     evaluation.need_labels()
     source = request.calibration if request.calibration is not None else request.train
@@ -170,12 +180,15 @@ def _load(request: BuildRequest) -> _Inputs:
     if request.labels is not None and len(request.labels) != need_classes(model, why="labels"):
         raise ConfigError(f"{len(request.labels)} labels, expected {model.classes}, one for each class")
     calibration = representative(source, model.inputs, samples=request.calibration_samples)
-    return _Inputs(model, evaluation, calibration)
+    train = None
+    if request.train is not None:
+        train = load_data(request.train, model.inputs, where="training data", classes=model.classes)
+    return _Inputs(model, evaluation, calibration, train)
 
 
 def _compress(request: BuildRequest, inputs: _Inputs, work: Path) -> LoadedModel:
     return compress(
-        inputs.model, *request.recipe, data=request.train, checkpoints=work / STEPS, progress=request.progress
+        inputs.model, *request.recipe, data=inputs.train, checkpoints=work / STEPS, progress=request.progress
     )
 
 
@@ -206,12 +219,11 @@ def _bundle(
     golden: GoldenVectors,
     candidate: Path,
 ) -> Manifest:
-    data = {"evaluation": inputs.evaluation, "calibration": inputs.calibration}
     return pack(
         candidate, variants, golden,
         identity=name_and_version(request.output), model=model, labels=request.labels,
         inputs=manifest_inputs(model.inputs, inputs.calibration),
-        provenance=provenance(model, data),
+        provenance=provenance(model, inputs.by_role),
     )  # fmt: skip
 
 
@@ -229,6 +241,7 @@ def _model_facts(request: BuildRequest, inputs: _Inputs, model: LoadedModel, met
         float_bytes=4 * parameters,
         compressed_metric=evaluate(model.predict, inputs.evaluation, metric),
         compressed_parameters=model.parameters,
+        compressed_sparsity=model.sparsity,
         evaluation_samples=len(inputs.evaluation),
     )
 

@@ -47,6 +47,8 @@ class Plan:
 
 def plan(targets: Targets) -> Plan:
     """Resolve target names and precisions before any work starts. Raises ConfigError, or ConversionError."""
+    if isinstance(targets, str):
+        raise ConfigError(f"targets is '{targets}', expected a list of names: [\"{targets}\"]")
     if not targets:
         raise ConfigError("no targets; name at least one, for example local")
     wanted = targets if isinstance(targets, Mapping) else dict.fromkeys(targets)
@@ -57,7 +59,7 @@ def plan(targets: Targets) -> Plan:
         chosen = tuple(precisions) if precisions is not None else profile.default_precisions
         if not chosen:
             raise ConfigError(f"target '{name}': precision is empty; it takes {', '.join(profile.precisions)}")
-        for precision in chosen:
+        for precision in dict.fromkeys(chosen):
             profile.check_precision(precision)
             for format_name in _makers(profile, precision):
                 takers.setdefault((format_name, precision), []).append(profile)

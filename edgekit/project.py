@@ -10,8 +10,10 @@ from pathlib import Path
 import tomllib
 
 from edgekit.budgets import Budget
+from edgekit.calibration import check_samples
 from edgekit.compression.steps import Distill, Step, parse_step
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, EdgekitError
+from edgekit.planning import plan
 from edgekit.strict import parse
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -26,6 +28,9 @@ class DataSection:
     calibration: str | None = None  # default: train, else an error when an integer precision needs it
     calibration_samples: int = 200
     metric: str = "top1"  # or module:function
+
+    def __post_init__(self) -> None:
+        check_samples(self.calibration_samples)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,11 @@ def load_project(path: Path) -> Project:
     check_name(file.name, file.version, where=path.name)
     if not file.targets:
         raise ConfigError(f"{path.name}: no targets; add a table such as [targets.android-arm64]")
+    targets = {name: section.precision for name, section in file.targets.items()}
+    try:
+        plan(targets)
+    except EdgekitError as problem:
+        raise ConfigError(f"{path.name}: [targets]: {problem}") from problem
     return Project(
         name=file.name,
         version=file.version,
@@ -90,7 +100,7 @@ def load_project(path: Path) -> Project:
             _located(parse_step(step, where=f"{path.name}: [[compress]] {number}"), path.parent)
             for number, step in enumerate(file.compress, start=1)
         ),
-        targets={name: section.precision for name, section in file.targets.items()},
+        targets=targets,
         budget=file.budget,
         folder=path.parent,
     )

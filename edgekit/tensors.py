@@ -33,9 +33,10 @@ class TensorSpec:
     def check(self, array: Array, *, where: str) -> None:
         """Raise DataError unless `array` has this shape and dtype."""
         if not self.accepts(array.shape) or array.dtype != self.dtype:
+            remedy = f"; convert it with .astype('{self.dtype}')" if self.accepts(array.shape) else ""
             raise DataError(
                 f"{where}: '{self.name}' has shape {format_shape(array.shape)} {array.dtype}, "
-                f"expected {format_shape(self.shape)} {self.dtype}"
+                f"expected {format_shape(self.shape)} {self.dtype}{remedy}"
             )
 
 

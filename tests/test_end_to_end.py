@@ -182,13 +182,7 @@ def test_the_verbs_work_on_the_bundle(
 def test_a_changed_byte_is_refused_with_the_members_name(
     built: Built, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    changed = tmp_path / "changed-1.0.edgekit"
-    with zipfile.ZipFile(built.bundle) as source, zipfile.ZipFile(changed, "w") as target:
-        for info in source.infolist():
-            content = bytearray(source.read(info))
-            if info.filename == "tflite-int8.tflite":
-                content[len(content) // 2] ^= 1
-            target.writestr(info, bytes(content))
+    changed = change_a_byte(built.bundle, tmp_path)
     command = ["run", str(changed), "--input", str(digits.test_file), "-o", str(tmp_path / "y.npz")]
     assert main(command) == 2
     assert "tflite-int8.tflite" in capsys.readouterr().err
@@ -207,3 +201,33 @@ def test_a_budget_that_is_not_met_exits_1_and_still_reports(
     assert {item["name"]: item["met"] for item in report["budget"]["items"]} == {"max_bytes": False, "max_p90_ms": True}
     assert (out / "tiny-0.1.0.edgekit").exists()
     assert report["model"]["float_metric"] == report["model"]["compressed_metric"]
+
+
+def test_the_device_tests_do_not_begin_on_a_damaged_bundle(
+    built: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = change_a_byte(built.bundle, tmp_path)
+    assert main(["test", str(damaged)]) == 2
+    assert "tflite-int8.tflite" in capsys.readouterr().err
+
+
+def test_a_metric_may_stand_beside_the_project_file(digits: Digits, tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("def half(outputs, labels):\n    return 0.5\n")
+    text = PROJECT[: PROJECT.index("[[compress]]")] + 'metric = "beside:half"\n[targets.local]\nprecision = ["fp32"]\n'
+    out = tmp_path / "out"
+    assert main(["build", str(write_project(tmp_path, digits, text)), "-o", str(out)]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert {variant["metric"] for variant in report["variants"]} == {0.5}
+    assert set(report["provenance"]["data_sha256"]) == {"train", "calibration", "evaluation"}
+
+
+def change_a_byte(bundle: Path, folder: Path) -> Path:
+    """A copy in which one byte of the int8 TFLite member is another."""
+    changed = folder / "changed-1.0.edgekit"
+    with zipfile.ZipFile(bundle) as source, zipfile.ZipFile(changed, "w") as target:
+        for info in source.infolist():
+            content = bytearray(source.read(info))
+            if info.filename == "tflite-int8.tflite":
+                content[len(content) // 2] ^= 1
+            target.writestr(info, bytes(content))
+    return changed

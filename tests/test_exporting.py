@@ -12,7 +12,7 @@ from keras import layers
 import edgekit
 from edgekit.compression.fake_quantization import Simulation
 from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, ModelError
 from edgekit.exporting import export_source
 from edgekit.loading import LoadedModel, describe
 from tests.conftest import Digits
@@ -70,4 +70,14 @@ def test_a_model_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
     loaded = describe(model)
     layer.broken = True
     with pytest.raises(ConversionError, match=r"'fragile' cannot be traced: "):
+        export_source(loaded, tmp_path)
+
+
+def test_a_name_that_converters_would_change_is_refused(tmp_path: Path) -> None:
+    image = keras.Input((4,), name="my image")
+    model = keras.Model(image, layers.Dense(2, activation="softmax", name="scores")(image), name="my model")
+    loaded = describe(model)
+    assert loaded.name == "my_model"
+    assert loaded.predict({"my image": np.zeros((3, 4), np.float32)})["scores"].shape == (3, 2)
+    with pytest.raises(ModelError, match=r"the name of 'my image' cannot be exported: .*rename the layer"):
         export_source(loaded, tmp_path)

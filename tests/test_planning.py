@@ -67,3 +67,8 @@ def test_a_precision_that_no_format_of_the_target_has(monkeypatch: pytest.Monkey
     monkeypatch.setattr(planning, "load_target", {"npu": only_onnx}.__getitem__)
     with pytest.raises(ConversionError, match=r"onnx has no precision 'int8-float-io'"):
         plan(["npu"])
+
+
+def test_targets_are_a_list() -> None:
+    with pytest.raises(ConfigError, match=r"targets is 'local', expected a list of names"):
+        plan("local")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from edgekit.cli import summary
-from edgekit.cli.output import add_allow_code, emit, quiet_tensorflow
+from edgekit.cli.output import add_allow_code, emit, progress, quiet_tensorflow
 from edgekit.cli.progress import shown_progress
 from edgekit.project import load_project
 
@@ -25,8 +26,13 @@ def run(args: argparse.Namespace) -> int:
     quiet_tensorflow()
     from edgekit.pipeline import build_project
 
-    made = build_project(
-        project, args.output, resume=args.resume, allow_code=args.allow_code, progress=shown_progress()
-    )
+    sys.path.insert(0, str(args.project.resolve().parent))  # so that module:function may stand beside the project file
+    try:
+        made = build_project(
+            project, args.output, resume=args.resume, allow_code=args.allow_code, progress=shown_progress()
+        )
+    except KeyboardInterrupt:
+        progress("stopped; the same command with --resume goes on after the last whole epoch")
+        raise
     emit(args, summary.as_json(made), summary.text(made))
     return summary.exit_code(made)

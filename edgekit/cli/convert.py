@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from edgekit.cli.output import add_allow_code, emit, quiet_tensorflow
 from edgekit.conversion import check_precision, find_converter
 from edgekit.errors import ConversionError
 from edgekit.files import atomic
-from edgekit.manifest import FORMATS, PRECISIONS
 
 CALIBRATION_SAMPLES = 200
 
@@ -19,8 +19,10 @@ CALIBRATION_SAMPLES = 200
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit convert`."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
-    parser.add_argument("--to", required=True, metavar="FORMAT", help=", ".join(FORMATS))
-    parser.add_argument("--precision", default="fp32", metavar="P", help=", ".join(PRECISIONS) + " (default: fp32)")
+    parser.add_argument("--to", required=True, metavar="FORMAT", help="tflite or onnx")
+    parser.add_argument(
+        "--precision", default="fp32", metavar="P", help="fp32 (default), fp16, int8, int8-float-io, dynamic-int8"
+    )
     parser.add_argument("--calibration", metavar="DATA", help="an .npz or module:function of real inputs, for int8")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     add_allow_code(parser)
@@ -32,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     check_precision(converter, args.precision)
     if args.output.suffix != converter.suffix:
         raise ConversionError(f"output is {args.output.name}, expected a name that ends in {converter.suffix}")
+    sys.path.insert(0, "")  # module:function may stand in this folder
     quiet_tensorflow()
     from edgekit.calibration import representative
     from edgekit.exporting import export_source

@@ -53,7 +53,7 @@ def _bundle_text(manifest: Manifest) -> str:
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in variant.metrics.items())
         rows.append((variant.id, f"{variant.member.bytes:,}", variant.engine, metrics, ", ".join(variant.targets)))
     ports = _ports([item.spec for item in manifest.inputs], manifest.outputs)
-    return f"{manifest.name} {manifest.version}, every hash verified, not signed\n{ports}\n\n{table(rows)}"
+    return f"{manifest.name} {manifest.version}, every member's hash verified, not signed\n{ports}\n\n{table(rows)}"
 
 
 def _model_text(found: Inspection) -> str:

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
         emit(args, profile, "\n".join(f"{key}: {_words(value)}" for key, value in profile.items()))
         return 0
     profiles = [load_target(name) for name in target_names()]
-    rows = [("target", "formats", "precisions", "description")]
+    rows = [("target", "formats", "precisions by default", "description")]
     rows += [(p.name, ", ".join(p.formats), ", ".join(p.default_precisions), p.description) for p in profiles]
     emit(args, {"targets": [dataclasses.asdict(profile) for profile in profiles]}, table(rows))
     return 0

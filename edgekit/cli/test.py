@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Test and say how it ended: 0 passed, 1 a test failed, 3 the device is broken."""
-    with Bundle.open(args.bundle), opened_device(args.device):
-        pass  # a bundle or a device that cannot be opened is one line, not a failed test
+    with Bundle.open(args.bundle) as bundle, opened_device(args.device):
+        bundle.verify()  # a damaged bundle or a device that is not there is one line, not a failed test
     outcome = run_device_tests(
         args.bundle, args.device, require_device=args.require_device, junit=args.junit, stream=True
     )

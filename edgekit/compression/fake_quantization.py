@@ -92,7 +92,7 @@ class Simulation:
 def check_supported(model: Any) -> None:
     """Raise ModelError that names the first layer that simulated int8 cannot take."""
     layers = import_keras().layers
-    way_out = "leave the step out: int8 by calibration takes this model"
+    way_out = "leave the step out: int8 by calibration takes more layers"
     for operation in model.operations:
         if not isinstance(operation, _supported_layers()):
             kind = type(operation).__name__

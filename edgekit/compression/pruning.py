@@ -33,7 +33,7 @@ def prune(loaded: LoadedModel, step: Prune, training: Training) -> LoadedModel:
 
     fit = Fit(
         f"prune to {step.sparsity:.0%}", step.epochs, step.batch_size, step.learning_rate,
-        classification_loss(model), training.data.need_labels(), loaded.pack, after_batch,
+        classification_loss(model), training.data.need_labels(), loaded.pack, after_batch, masks.keep,
     )  # fmt: skip
     fine_tune(model, fit, training)
     return loaded.with_model(model)
@@ -71,7 +71,11 @@ class Masks:
     def __init__(self, kernels: list[Any]) -> None:
         """Start from the zeros that are there."""
         self._kernels = kernels
-        self._masks = [_nonzero(kernel) for kernel in kernels]
+        self.keep()
+
+    def keep(self) -> None:
+        """The zeros of now are the ones that stay."""
+        self._masks = [_nonzero(kernel) for kernel in self._kernels]
 
     def choose(self, sparsity: float) -> None:
         """New masks for this sparsity, from the magnitudes of now."""

@@ -105,14 +105,21 @@ def step_table(step: Step) -> dict[str, object]:
     return {"step": step_name(step), **table}
 
 
+def _number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{name} is {value!r}, expected a number")
+
+
 def _fraction(name: str, value: float, *, least: float, below: float, open_low: bool = False) -> None:
+    _number(name, value)
     if not (least < value < below if open_low else least <= value < below):
-        hint = f"; for {value:g} % write {value / 100:g}" if 1 < value <= 100 else ""
+        hint = f"; for {value:g} % write {value / 100:g}" if 5 <= value <= 100 else ""
         bounds = f"{'(' if open_low else '['}{least:g}, {'1]' if below > 1 else '1)'}"
         raise ConfigError(f"{name} is a fraction in {bounds}, got {value:g}{hint}")
 
 
 def _positive(name: str, value: float) -> None:
+    _number(name, value)
     if value <= 0:
         raise ConfigError(f"{name} must be above 0, got {value:g}")
 
@@ -123,7 +130,8 @@ def _choice(name: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _training(step: str, epochs: int, learning_rate: float, batch_size: int) -> None:
-    if epochs < 1:
-        raise ConfigError(f"{step}.epochs must be 1 or more, got {epochs}")
+    _number(f"{step}.epochs", epochs)
+    if epochs < 1 or epochs != int(epochs):
+        raise ConfigError(f"{step}.epochs must be a whole number, 1 or more, got {epochs}")
     _positive(f"{step}.learning_rate", learning_rate)
     _positive(f"{step}.batch_size", batch_size)

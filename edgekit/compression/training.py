@@ -47,6 +47,7 @@ class Fit:
     targets: Array  # shape (n, ...), one row for each sample
     pack: Callable[[Mapping[str, Array]], Any]  # arrays by input name -> what the model is called with
     after_batch: Callable[[int, int], None] | None = None  # (steps done, steps in all), called before the first too
+    at_start: Callable[[], None] | None = None  # called once, when the weights are those that training begins with
 
 
 def fine_tune(model: Any, fit: Fit, training: Training) -> None:
@@ -59,6 +60,8 @@ def fine_tune(model: Any, fit: Fit, training: Training) -> None:
     model.compile(optimizer=_optimizer(keras, fit.learning_rate, total), loss=fit.loss, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     first_epoch = _restore(model, training.checkpoints)
+    if fit.at_start is not None:
+        fit.at_start()
     if fit.after_batch is not None:
         fit.after_batch(first_epoch * steps_per_epoch, total)
     with training.progress.task(fit.description, total) as advance:

@@ -61,7 +61,7 @@ def run_device_tests(
 
 def _command(bundle: Path, device: str, folder: Path, report: Path) -> list[str]:
     settings = folder / "pytest.ini"  # the tests' own: those of the caller's project do not apply
-    settings.write_text("[pytest]\naddopts = -ra -q\n")
+    settings.write_text("[pytest]\naddopts = -ra -q\njunit_family = xunit1\n")
     return [
         *(sys.executable, "-m", "pytest", "-c", str(settings), "-p", "no:cacheprovider"),
         *("--rootdir", str(_suites().parent)),

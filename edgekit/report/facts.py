@@ -25,6 +25,7 @@ class ModelFacts:
     float_bytes: int  # 4 x its parameters
     compressed_metric: float | None  # of the compressed Keras model, in float
     compressed_parameters: int
+    compressed_sparsity: float  # fraction of zero weights in its kernels
     evaluation_samples: int
 
 

@@ -10,6 +10,12 @@ from edgekit.files import write_text
 from edgekit.report.facts import BuildReport, to_json
 from edgekit.report.picture import latency_picture
 
+LIMITS = {
+    "max_metric_drop": "largest drop of the metric, as a fraction",
+    "max_bytes": "largest file, bytes",
+    "max_p90_ms": "latency of 9 runs in 10, ms",
+}
+
 
 def write_report(report: BuildReport, folder: Path) -> tuple[Path, Path]:
     """Write both files into `folder`; their paths. Raises OutputError."""
@@ -30,7 +36,9 @@ def to_html(report: BuildReport) -> str:
         percent=_percent, ms=_milliseconds, kb=_kilobytes, db=_decibels, score=_score, number=_number
     )
     source = files("edgekit.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(source).render(report=report, picture=latency_picture(report.variants))
+    return environment.from_string(source).render(
+        report=report, picture=latency_picture(report.variants), limits=LIMITS
+    )
 
 
 def _percent(value: float | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from edgekit.errors import EngineError
+from edgekit.errors import DataError, EngineError
 from edgekit.manifest import Binding, Input
 from edgekit.runtime.arrays import sample_inputs
 from edgekit.runtime.choosing import Choice
@@ -62,6 +62,8 @@ class Session:
         Raises DataError on a wrong name, shape or dtype, or on NaN for an integer input; EngineError when the engine
         fails or the session is closed.
         """
+        if not isinstance(inputs, dict | Mapping):
+            raise DataError(f"{self._where}: run takes a dict of arrays by input name, got {type(inputs).__name__}")
         ports = self._raw_ports if raw else self._ports
         with self._lock:
             runner = self._runner

@@ -189,3 +189,22 @@ def test_a_layer_that_the_last_step_cannot_take_is_refused_before_the_first_trai
     with pytest.raises(ModelError, match=r"unsupported layer 'memory' of type LSTM"):
         edgekit.compress(model, *recipe, data=data, progress=progress)
     assert progress.tasks == []
+
+
+@pytest.mark.parametrize("batches", [47, 92])
+def test_pruning_goes_on_to_the_same_bits(batches: int, loaded: LoadedModel, few: Columns, tmp_path: Path) -> None:
+    """Interrupted between two choices of the masks (45 batches are saved), and after the last choice (90)."""
+    step = edgekit.Prune(0.6, epochs=20)
+    whole = edgekit.compress(loaded, step, data=few)
+    with pytest.raises(KeyboardInterrupt):
+        edgekit.compress(loaded, step, data=few, checkpoints=tmp_path, progress=Interrupting("prune to", batches))
+    resumed = edgekit.compress(loaded, step, data=few, checkpoints=tmp_path)
+    assert_equal(resumed, whole)
+    assert resumed.sparsity == pytest.approx(0.6, abs=0.1)
+
+
+def test_a_step_refuses_what_is_no_number() -> None:
+    with pytest.raises(ConfigError, match=r"Prune.sparsity is 'x', expected a number"):
+        edgekit.Prune(sparsity="x")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"Prune.epochs must be a whole number"):
+        edgekit.Prune(0.5, epochs=1.5)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from edgekit.budgets import BudgetItem, BudgetVerdict
 from edgekit.report import BuildReport, ModelFacts, VariantFacts
 from edgekit.report.facts import DeviceTests, GoldenFacts, ParityFacts
 
-MODEL = ModelFacts("digits", "1.0.0", "top1", 0.98, 71_338, 285_352, 0.975, 18_000, 1000)
+MODEL = ModelFacts("digits", "1.0.0", "top1", 0.98, 71_338, 285_352, 0.975, 18_000, 0.8, 1000)
 
 INT8 = VariantFacts(
     id="tflite-int8",

@@ -155,3 +155,9 @@ class TestBenchmark:
 
     def test_on_inputs_of_the_callers_own(self, session: Session) -> None:
         assert session.benchmark({"image": IMAGES}, warmup=0, runs=3).runs == 3
+
+
+@pytest.mark.parametrize("wrong", [IMAGES, None, [IMAGES]])
+def test_what_is_no_dict_is_refused_in_words(wrong: object, session: Session) -> None:
+    with pytest.raises(DataError, match="run takes a dict of arrays by input name, got"):
+        session.run(wrong)  # type: ignore[arg-type]
