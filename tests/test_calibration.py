@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgekit.calibration import manifest_inputs, representative
-from edgekit.errors import DataError
+from edgekit.errors import ConfigError, DataError
 from edgekit.manifest import Input
 from edgekit.tensors import TensorSpec
 
@@ -24,7 +24,7 @@ def test_the_manifest_gets_the_range_of_the_samples() -> None:
 
 
 def test_too_few_samples() -> None:
-    with pytest.raises(DataError, match=r"calibration_samples is 5, expected at least 10"):
+    with pytest.raises(ConfigError, match=r"calibration_samples is 5, expected at least 10"):
         representative({"image": PIXELS}, IMAGE, samples=5)
     with pytest.raises(DataError, match=r"calibration data: 4 samples, expected at least 10"):
         representative({"image": PIXELS[:4]}, IMAGE, samples=200)

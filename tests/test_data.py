@@ -27,6 +27,9 @@ class Batches:
     def as_numpy_iterator(self) -> Iterator[object]:
         return iter(self.batches)
 
+    def cardinality(self) -> int:
+        return len(self.batches)
+
 
 def arrays_for_a_reference() -> dict[str, np.ndarray]:
     return {"image": PIXELS, "y": LABELS}

@@ -17,17 +17,17 @@ def test_any_batch_is_accepted_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("array", "got"),
+    ("array", "got", "remedy"),
     [
-        (np.zeros((2, 8, 8), np.float32), "(2, 8, 8) float32"),
-        (np.zeros((2, 8, 8, 1), np.uint8), "(2, 8, 8, 1) uint8"),
+        (np.zeros((2, 8, 8), np.float32), "(2, 8, 8) float32", ""),
+        (np.zeros((2, 8, 8, 1), np.uint8), "(2, 8, 8, 1) uint8", "; convert it with .astype('float32')"),
     ],
 )
-def test_a_wrong_array_says_what_came_and_what_was_expected(array: np.ndarray, got: str) -> None:
+def test_a_wrong_array_says_what_came_and_what_was_expected(array: np.ndarray, got: str, remedy: str) -> None:
     with pytest.raises(DataError) as caught:
         IMAGE.check(array, where="calibration data")
     assert str(caught.value) == (
-        f"calibration data: 'image' has shape {got}, expected (batch, 8, 8, 1) float32"
+        f"calibration data: 'image' has shape {got}, expected (batch, 8, 8, 1) float32{remedy}"
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def test_a_bundle(edgekit: Run, tiny_bundle: Path) -> None:
     assert (found["name"], found["version"], found["signed_by"]) == ("tiny", "1.0.0", [])
     assert [variant["id"] for variant in found["variants"]] == ["tflite-fp32", "tflite-int8", "onnx-fp32"]
     text = edgekit("inspect", tiny_bundle).stdout
-    assert text.startswith("tiny 1.0.0, every hash verified, not signed")
+    assert text.startswith("tiny 1.0.0, every member's hash verified, not signed")
     assert "input  'image' (batch, 4) float32" in text
 
 

@@ -134,7 +134,7 @@ def test_a_layer_that_cannot_be_simulated_is_named_with_its_type(loaded: Any, me
     with pytest.raises(ModelError) as caught:
         Simulation(canonical(loaded()))
     assert message in str(caught.value)
-    assert "leave the step out: int8 by calibration takes this model" in str(caught.value)
+    assert "leave the step out: int8 by calibration takes more layers" in str(caught.value)
 
 
 def test_a_model_that_is_not_in_canonical_form_is_refused() -> None:

@@ -31,7 +31,7 @@ def test_a_student_model_is_named_in_the_table() -> None:
         (lambda: Prune(1.0), "Prune.sparsity is a fraction in [0, 1), got 1"),
         (lambda: Prune(-0.1), "Prune.sparsity is a fraction in [0, 1), got -0.1"),
         (lambda: Prune(float("nan")), "Prune.sparsity is a fraction in [0, 1), got nan"),
-        (lambda: Prune(0.5, epochs=0), "Prune.epochs must be 1 or more, got 0"),
+        (lambda: Prune(0.5, epochs=0), "Prune.epochs must be a whole number, 1 or more, got 0"),
         (lambda: Prune(0.5, learning_rate=0), "Prune.learning_rate must be above 0, got 0"),
         (lambda: Prune(0.5, batch_size=0), "Prune.batch_size must be above 0, got 0"),
         (
