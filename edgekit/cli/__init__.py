@@ -25,7 +25,8 @@ VERBS: Mapping[str, str] = {
     "targets": "list the device profiles, or show one",
     "doctor": "say what works on this machine and how to get the rest",
 }
-INTERRUPTED = 130
+INTERRUPTED = 130  # as a shell says SIGINT
+PIPE_CLOSED = 141  # and SIGPIPE
 
 
 class Verb(Protocol):
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(words, type(problem).__name__, str(problem), problem.exit_code)
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return PIPE_CLOSED
     except KeyboardInterrupt:
         return _fail(words, "KeyboardInterrupt", "interrupted", INTERRUPTED)
 

@@ -16,7 +16,7 @@ _STDERR = 2
 
 def emit(args: argparse.Namespace, result: Mapping[str, object], text: str) -> None:
     """Print `result` as one JSON object when --json was given, else `text`."""
-    print(json.dumps(result, allow_nan=False) if args.json else text)
+    print(json.dumps(result, allow_nan=False) if args.json else text, flush=True)
 
 
 def progress(message: str) -> None:

@@ -90,3 +90,13 @@ def test_a_verb_loads_no_other_verb_and_no_engine() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "['edgekit.cli.output', 'edgekit.cli.run'] set()\n"
+
+
+def test_a_reader_that_has_gone_is_no_traceback() -> None:
+    argv = [sys.executable, "-m", "edgekit", "targets", "--json"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=60) == 141
