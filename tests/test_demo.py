@@ -96,7 +96,8 @@ def run(argv: list[str], folder: Path) -> str:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return [content for name, content in fenced if name == language]
 
 
 def shell_lines(text: str) -> list[str]:
