@@ -10,8 +10,8 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any  # Any: a keras.Model; keras has no types
 
@@ -38,6 +38,18 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a step left as it was, or wants known, and why."""
+
+    step: str  # the step's TOML name; "load" for what loading found
+    layer: str  # "" when it is about the whole model
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.step}: {self.layer + ': ' if self.layer else ''}{self.text}"
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """A Keras 3 Functional model, its inputs and outputs, and what compression learned about it."""
 
@@ -45,8 +57,10 @@ class LoadedModel:
     inputs: tuple[TensorSpec, ...]  # batch is None
     outputs: tuple[TensorSpec, ...]
     # After quantization-aware training: the trained (min, max) of each fake-quantized activation, keyed by the name of
-    # the layer that makes it. Kernels lie on their int8 grids already, so their scales need no keeping.
+    # the layer that makes it. Kernels lie on their integer grids already, so their scales need no keeping.
     activation_ranges: Mapping[str, Range] | None = None
+    weight_bits: Mapping[str, int] | None = None  # by layer name, beside activation_ranges: where a grid is not 8 bits
+    notes: tuple[Note, ...] = ()  # in the order of the steps
     origin: Origin | None = None  # None for a model that was not compressed
     file_sha256: str | None = None  # of the file that it was loaded from
 
@@ -98,14 +112,20 @@ class LoadedModel:
     def _facts(self) -> dict[str, object]:
         origin = self.origin
         kept = origin and {"parameters": origin.parameters, "sha256": origin.sha256, "recipe": origin.recipe}
-        return {"activation_ranges": self.activation_ranges, "origin": kept}
+        return {
+            "activation_ranges": self.activation_ranges,
+            "weight_bits": self.weight_bits,
+            "notes": [asdict(note) for note in self.notes],
+            "origin": kept,
+        }
 
     def summary(self) -> str:
-        """One line for each layer with weights: name, type, weights, sparsity."""
+        """One line for each layer with weights: name, type, weights, sparsity; then what the steps noted."""
         rows = [f"{self.name}: {self.parameters:,} parameters"]
         for layer in keras_layers(self.model):
             if layer.sparsity is not None:
                 rows.append(f"  {layer.name} ({layer.type}): {layer.bytes // 4:,} weights, {layer.sparsity:.0%} zero")
+        rows.extend(f"  {note}" for note in self.notes)
         return "\n".join(rows)
 
     def pack(self, columns: Mapping[str, Any]) -> Any:
@@ -121,7 +141,11 @@ class LoadedModel:
 
     def with_model(self, model: Any) -> LoadedModel:
         """The same facts around another Keras model with the same inputs and outputs; trained ranges are dropped."""
-        return replace(self, model=model, activation_ranges=None, file_sha256=None)
+        return replace(self, model=model, activation_ranges=None, weight_bits=None, file_sha256=None)
+
+    def with_notes(self, notes: Iterable[Note]) -> LoadedModel:
+        """The same model with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
 
 def load(source: object, *, allow_code: bool = False) -> LoadedModel:
@@ -179,7 +203,14 @@ def _load_file(path: Path, allow_code: bool) -> LoadedModel:
 def _with_facts(loaded: LoadedModel, facts: dict[str, Any], path: Path) -> LoadedModel:
     read = parse(_Facts, facts, where=f"{path}: {FACTS_MEMBER}", error=ModelError)
     origin = None if read.origin is None else Origin(**vars(read.origin))
-    return replace(loaded, activation_ranges=read.activation_ranges, origin=origin, file_sha256=sha256_file(path))
+    return replace(
+        loaded,
+        activation_ranges=read.activation_ranges,
+        weight_bits=read.weight_bits,
+        notes=read.notes,
+        origin=origin,
+        file_sha256=sha256_file(path),
+    )
 
 
 @dataclass(frozen=True)
@@ -194,6 +225,8 @@ class _Facts:
     """`edgekit.json` in a `.keras` file."""
 
     activation_ranges: Mapping[str, Range] | None = None
+    weight_bits: Mapping[str, int] | None = None
+    notes: tuple[Note, ...] = ()
     origin: _OriginFacts | None = None
 
 
