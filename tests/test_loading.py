@@ -329,4 +329,5 @@ def test_classes_are_those_of_the_only_output(loaded: LoadedModel) -> None:
 def test_facts_are_json_that_keras_ignores(loaded: LoadedModel, tmp_path: Path) -> None:
     loaded.save(tmp_path / "plain.keras")
     with zipfile.ZipFile(tmp_path / "plain.keras") as archive:
-        assert json.loads(archive.read(FACTS_MEMBER)) == {"activation_ranges": None, "origin": None}
+        facts = json.loads(archive.read(FACTS_MEMBER))
+    assert facts == {"activation_ranges": None, "weight_bits": None, "notes": [], "origin": None}
