@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 from edgekit.errors import EdgekitError
 
 if TYPE_CHECKING:
+    from edgekit.compression import Cluster as Cluster
     from edgekit.compression import Distill as Distill
+    from edgekit.compression import Factorize as Factorize
     from edgekit.compression import Prune as Prune
+    from edgekit.compression import PruneChannels as PruneChannels
     from edgekit.compression import QuantizeAware as QuantizeAware
+    from edgekit.compression import QuantizeWeights as QuantizeWeights
+    from edgekit.compression import TrainingSettings as TrainingSettings
     from edgekit.compression import compress as compress
     from edgekit.loading import load as load
     from edgekit.pipeline import build as build
@@ -24,23 +29,18 @@ _HOMES = {
     "Distill": "edgekit.compression",
     "Prune": "edgekit.compression",
     "QuantizeAware": "edgekit.compression",
+    "Cluster": "edgekit.compression",
+    "Factorize": "edgekit.compression",
+    "PruneChannels": "edgekit.compression",
+    "QuantizeWeights": "edgekit.compression",
+    "TrainingSettings": "edgekit.compression",
     "build": "edgekit.pipeline",
     "compress": "edgekit.compression",
     "load": "edgekit.loading",
     "open_bundle": "edgekit.runtime",
 }
 
-__all__ = [  # loaded by __getattr__
-    "Distill",
-    "EdgekitError",
-    "Prune",
-    "QuantizeAware",
-    "__version__",
-    "build",
-    "compress",
-    "load",
-    "open_bundle",
-]
+__all__ = ["EdgekitError", "__version__", *sorted(_HOMES)]  # all but these two are loaded by __getattr__
 
 if not TYPE_CHECKING:
 

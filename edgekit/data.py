@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any  # Any: a tf.data.Dataset, whose package has no types
 
@@ -18,6 +19,8 @@ from edgekit.tensors import Array, TensorSpec, format_shape
 LABELS_KEY = "y"
 SINGLE_INPUT_KEY = "x"
 _INFINITE = -1  # tf.data.INFINITE_CARDINALITY
+
+_LabelCheck = Callable[[Array, str], Array]
 
 # A path to an .npz, `module:function`, a dict of arrays, or a tf.data.Dataset.
 DataSource = str | Path | Mapping[str, Array] | Any
@@ -45,7 +48,11 @@ class Data:
 
     def spread(self, count: int) -> Data:
         """`count` samples spread evenly over the data, so that an ordered file still gives every class."""
-        return self.take(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
+        return self.take(self.spread_rows(count))
+
+    def spread_rows(self, count: int) -> Array:
+        """Their row numbers."""
+        return np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)
 
     def need_labels(self) -> Array:
         """The labels. Raises DataError when there are none."""
@@ -63,19 +70,28 @@ class Data:
         return digest.hexdigest()
 
 
-def load_data(source: DataSource, inputs: Sequence[TensorSpec], *, where: str, classes: int | None = None) -> Data:
+def load_data(
+    source: DataSource,
+    inputs: Sequence[TensorSpec],
+    *,
+    where: str,
+    classes: int | None = None,
+    any_labels: bool = False,
+) -> Data:
     """Read and check data for a model with these inputs.
 
     `where` names the data in messages (a path adds itself); `classes` is the number of classes that labels must stay
-    within. Raises DataError for a missing file or input name, a wrong shape or dtype, NaN or infinity, rows that do
-    not match, or a label out of range.
+    within; `any_labels` takes any finite numbers, because the loss or the metric is the user's. Raises DataError for a
+    missing file or input name, a wrong shape or dtype, NaN or infinity, rows that do not match, or a label out of
+    range.
     """
+    check: _LabelCheck = _any_labels if any_labels else partial(_class_labels, classes=classes)
     if isinstance(source, Data):
-        return _checked(dict(source.inputs), source.labels, inputs, where, classes)
+        return _checked(dict(source.inputs), source.labels, inputs, where, check)
     arrays = _arrays(source, inputs, where)
     label = f"{where} ({source})" if isinstance(source, str | Path) else where
     labels = arrays.pop(LABELS_KEY, None)
-    return _checked(arrays, labels, inputs, label, classes)
+    return _checked(arrays, labels, inputs, label, check)
 
 
 def _arrays(source: DataSource, inputs: Sequence[TensorSpec], where: str) -> dict[str, Array]:
@@ -121,7 +137,7 @@ def _from_batches(batches: Iterable[Any], inputs: Sequence[TensorSpec], where: s
 
 
 def _checked(
-    arrays: dict[str, Array], labels: Array | None, inputs: Sequence[TensorSpec], where: str, classes: int | None
+    arrays: dict[str, Array], labels: Array | None, inputs: Sequence[TensorSpec], where: str, check: _LabelCheck
 ) -> Data:
     if len(inputs) == 1 and SINGLE_INPUT_KEY in arrays and inputs[0].name not in arrays:
         arrays = {inputs[0].name: arrays[SINGLE_INPUT_KEY]}
@@ -133,7 +149,7 @@ def _checked(
             got = len(array) if array.ndim else "no"
             raise DataError(f"{where}: '{name}' has {got} samples, expected {rows or 'at least 1'}")
     if labels is not None:
-        labels = _checked_labels(labels, where, classes)
+        labels = check(labels, where)
     return Data(checked, labels, where)
 
 
@@ -150,7 +166,13 @@ def _checked_input(arrays: Mapping[str, Array], spec: TensorSpec, where: str) ->
     return array
 
 
-def _checked_labels(labels: Array, where: str, classes: int | None) -> Array:
+def _any_labels(labels: Array, where: str) -> Array:
+    if not np.issubdtype(labels.dtype, np.number) or not np.isfinite(labels).all():
+        raise DataError(f"{where}: '{LABELS_KEY}' holds {labels.dtype} values, expected finite numbers")
+    return labels
+
+
+def _class_labels(labels: Array, where: str, *, classes: int | None) -> Array:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
             f"{where}: '{LABELS_KEY}' has shape {format_shape(labels.shape)} {labels.dtype}, "

@@ -61,6 +61,7 @@ class LoadedModel:
     activation_ranges: Mapping[str, Range] | None = None
     weight_bits: Mapping[str, int] | None = None  # by layer name, beside activation_ranges: where a grid is not 8 bits
     notes: tuple[Note, ...] = ()  # in the order of the steps
+    compiled_loss: Any = None  # the loss that the model was compiled with
     origin: Origin | None = None  # None for a model that was not compressed
     file_sha256: str | None = None  # of the file that it was loaded from
 

@@ -11,7 +11,7 @@ from edgekit.budgets import Budget
 from edgekit.bundle import Bundle
 from edgekit.calibration import manifest_inputs, representative
 from edgekit.compression import Step, compress
-from edgekit.compression.apply import check_order
+from edgekit.compression.order import check_order
 from edgekit.converting import convert_all
 from edgekit.data import Data, DataSource, load_data
 from edgekit.errors import ConfigError, DataError

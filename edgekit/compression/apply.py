@@ -12,63 +12,65 @@ from edgekit.compression import steps, tfmot
 from edgekit.compression.canonical import canonical
 from edgekit.compression.distillation import distill
 from edgekit.compression.fake_quantization import check_supported
+from edgekit.compression.order import check_order, needs_data
 from edgekit.compression.pruning import prune
 from edgekit.compression.quantize_aware import quantize_aware
 from edgekit.compression.steps import Distill, Prune, QuantizeAware, Step, step_table
-from edgekit.compression.training import Training
-from edgekit.data import DataSource, load_data
-from edgekit.errors import ConfigError
-from edgekit.loading import LoadedModel, Origin, import_keras, load, need_classes
+from edgekit.compression.training import Training, TrainingSettings
+from edgekit.data import Data, DataSource, load_data
+from edgekit.errors import DataError
+from edgekit.loading import LoadedModel, Origin, import_keras, load
 from edgekit.progress import LoggedProgress, Progress
 
 
 def compress(
     model: object,
     *recipe: Step,
-    data: DataSource,
+    data: DataSource | None = None,
+    training: TrainingSettings | None = None,
     checkpoints: Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> LoadedModel:
     """Apply the steps in order to a model (path, Keras 3 model or LoadedModel) and return the result.
 
-    `data` is the training data with integer labels `y`. With a `checkpoints` folder, an interrupted call that is made
-    again with the same arguments goes on where it was. The given model is not changed. Raises ConfigError on an order
-    that cannot work, ModelError on a layer that a step does not take, DataError on data that does not fit.
+    `data` is the training data; steps that neither train nor weigh by gradients need none. Its labels `y` are what the
+    loss takes: class numbers, unless `training` or the compiled model brings another loss. With a `checkpoints` folder,
+    an interrupted call that is made again with the same arguments goes on where it was. The given model is not changed.
+    Raises ConfigError on an order that cannot work, ModelError on a layer that a step does not take, DataError on data
+    that does not fit.
     """
     loaded = load(model)
     check_order(recipe)
-    if not recipe:
-        return loaded
-    classes = need_classes(loaded, why=steps.step_name(recipe[0]))
-    samples = load_data(data, loaded.inputs, where="training data", classes=classes)
-    samples.need_labels()
+    settings = training or TrainingSettings()
+    samples = _samples(loaded, recipe, data, settings)
     _check_quantizable(loaded, recipe)
     origin = _origin(loaded, recipe)
-    key = loaded.sha256() + samples.sha256()
+    key = loaded.sha256() + ("" if samples is None else samples.sha256()) + repr(settings)
     for position, step in enumerate(recipe):
         key = hashlib.sha256(f"{key} {_identity(step)} {seed}".encode()).hexdigest()
         folder = None if checkpoints is None else checkpoints / f"{position}-{steps.step_name(step)}-{key[:12]}"
-        training = Training(samples, folder, seed, progress or LoggedProgress())
-        loaded = _resumable(step, loaded, training)
-    return replace(loaded, origin=origin)
+        loaded = _resumable(step, loaded, Training(samples, folder, seed, progress or LoggedProgress(), settings))
+    return replace(loaded, origin=origin) if recipe else loaded
+
+
+def _samples(
+    loaded: LoadedModel, recipe: Sequence[Step], source: DataSource | None, settings: TrainingSettings
+) -> Data | None:
+    """The training data, checked; None when no step needs any."""
+    if source is None:
+        needing = [steps.step_name(step) for step in recipe if needs_data(step)]
+        if needing:
+            raise DataError(f"step '{needing[0]}' needs training data: give data")
+        return None
+    own_loss = settings.loss is not None or loaded.compiled_loss is not None
+    return load_data(source, loaded.inputs, where="training data", classes=loaded.classes, any_labels=own_loss)
 
 
 def _origin(loaded: LoadedModel, recipe: Sequence[Step]) -> Origin:
     """The model that compression began with: `loaded`, or what `loaded` itself was compressed from."""
     before = loaded.origin or Origin(loaded.parameters, loaded.sha256(), (), loaded)
     return replace(before, recipe=(*before.recipe, *map(step_table, recipe)))
-
-
-def check_order(recipe: Sequence[Step]) -> None:
-    """Quantization-aware training must be last: any later training would leave its grids. Raises ConfigError."""
-    for step in recipe:
-        if not isinstance(step, Step):
-            raise ConfigError(f"recipe: {step!r} is not a step; give Distill(…), Prune(…) or QuantizeAware(…)")
-    for position, step in enumerate(recipe[:-1]):
-        if isinstance(step, QuantizeAware):
-            later = steps.step_name(recipe[position + 1])
-            raise ConfigError(f"step 'quantize-aware' comes before '{later}', which would undo it; put it last")
 
 
 def _check_quantizable(loaded: LoadedModel, recipe: Sequence[Step]) -> None:

@@ -7,7 +7,8 @@ from typing import Any  # Any: keras objects, which have no types
 import numpy as np
 
 from edgekit.compression.steps import Distill
-from edgekit.compression.training import Fit, Training, ends_in_softmax, fine_tune
+from edgekit.compression.task import Task, ends_in_softmax
+from edgekit.compression.training import Fit, Training, fine_tune
 from edgekit.errors import ModelError
 from edgekit.loading import LoadedModel, describe, import_keras, load, need_classes
 from edgekit.tensors import Array
@@ -20,12 +21,12 @@ def distill(loaded: LoadedModel, step: Distill, training: Training) -> LoadedMod
     classes = need_classes(loaded, why="distill")
     import_keras().utils.set_random_seed(training.seed)  # the student's first weights are random
     student = _student(loaded, step)
-    (teacher_outputs,) = loaded.predict(training.data.inputs).values()
-    targets = _targets(teacher_outputs, training.data.need_labels(), classes, loaded.model)
-    fit = Fit(
-        f"distil into {student.model.count_params():,} parameters", step.epochs, step.batch_size, step.learning_rate,
-        _loss(step, classes, ends_in_softmax(student.model)), targets, student.pack,
-    )  # fmt: skip
+    data = training.need_data()
+    (teacher_outputs,) = loaded.predict(data.inputs).values()
+    targets = _targets(teacher_outputs, data.need_labels(), classes, loaded.model)
+    task = Task((_loss(step, classes, ends_in_softmax(student.model)),), (targets,))
+    description = f"distil into {student.model.count_params():,} parameters"
+    fit = Fit(description, step.epochs, step.batch_size, step.learning_rate, task, student.pack)
     fine_tune(student.model, fit, training)
     return student
 

@@ -6,8 +6,10 @@ from typing import Any  # Any: keras variables, which have no types
 
 import numpy as np
 
+from edgekit.compression.kernels import kernels
+from edgekit.compression.masks import Masks
 from edgekit.compression.steps import Prune
-from edgekit.compression.training import Fit, Training, classification_loss, fine_tune
+from edgekit.compression.training import Training, train_on_task
 from edgekit.loading import LoadedModel, import_keras
 from edgekit.tensors import Array
 
@@ -20,22 +22,22 @@ def prune(loaded: LoadedModel, step: Prune, training: Training) -> LoadedModel:
     keras = import_keras()
     model = keras.models.clone_model(loaded.model)
     model.set_weights(loaded.model.get_weights())
-    masks = Masks(prunable_kernels(model))
+    variables = prunable_kernels(model)
+    masks = Masks(variables)
 
     def after_batch(done: int, total: int) -> None:
         ramp = max(1, int(total * RAMP))
-        if step.schedule == "constant":
+        if step.schedule != "polynomial":
             if done == 0:
-                masks.choose(step.sparsity)
+                masks.set([magnitude_mask(np.asarray(kernel), step.target) for kernel in variables])
         elif done <= ramp and (done % max(1, ramp // UPDATES) == 0 or done == ramp):
-            masks.choose(polynomial_sparsity(done / ramp, step.sparsity))
+            sparsity = polynomial_sparsity(done / ramp, step.target)
+            masks.set([magnitude_mask(np.asarray(kernel), sparsity) for kernel in variables])
         masks.apply()
 
-    fit = Fit(
-        f"prune to {step.sparsity:.0%}", step.epochs, step.batch_size, step.learning_rate,
-        classification_loss(model), training.data.need_labels(), loaded.pack, after_batch, masks.keep,
-    )  # fmt: skip
-    fine_tune(model, fit, training)
+    train_on_task(
+        model, loaded, step, training, f"prune to {step.target:.0%}", after_batch=after_batch, at_start=masks.keep
+    )
     return loaded.with_model(model)
 
 
@@ -45,16 +47,8 @@ def polynomial_sparsity(progress: float, final: float) -> float:
 
 
 def prunable_kernels(model: Any) -> list[Any]:
-    """The kernels that pruning may touch: trainable, of rank 2 or more, not depthwise."""
-    keras = import_keras()
-    layers = [layer for layer in model._flatten_layers(include_self=False) if not getattr(layer, "_layers", None)]
-    return [
-        weight
-        for layer in layers
-        if not isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D)
-        for weight in layer.trainable_weights
-        if weight.name.endswith("kernel") and len(weight.shape) >= 2
-    ]
+    """The variables that pruning may touch: kernels that are not depthwise."""
+    return [kernel.variable for kernel in kernels(model) if kernel.kind == "kernel"]
 
 
 def magnitude_mask(kernel: Array, sparsity: float) -> Array:
@@ -63,30 +57,3 @@ def magnitude_mask(kernel: Array, sparsity: float) -> Array:
     mask = np.ones(kernel.size, np.float32)
     mask[np.argsort(np.abs(kernel), axis=None, kind="stable")[:count]] = 0.0
     return mask.reshape(kernel.shape)
-
-
-class Masks:
-    """Zeros that stay zero while a model trains."""
-
-    def __init__(self, kernels: list[Any]) -> None:
-        """Start from the zeros that are there."""
-        self._kernels = kernels
-        self.keep()
-
-    def keep(self) -> None:
-        """The zeros of now are the ones that stay."""
-        self._masks = [_nonzero(kernel) for kernel in self._kernels]
-
-    def choose(self, sparsity: float) -> None:
-        """New masks for this sparsity, from the magnitudes of now."""
-        self._masks = [magnitude_mask(np.asarray(kernel), sparsity) for kernel in self._kernels]
-
-    def apply(self) -> None:
-        """Set the masked weights to zero."""
-        for kernel, mask in zip(self._kernels, self._masks, strict=True):
-            kernel.assign(kernel * mask)
-
-
-def _nonzero(kernel: Any) -> Array:
-    mask: Array = np.asarray(kernel) != 0
-    return mask.astype(np.float32)

@@ -8,9 +8,9 @@ import numpy as np
 
 from edgekit.compression.canonical import canonical
 from edgekit.compression.fake_quantization import Simulation, has_kernel, on_grid
-from edgekit.compression.pruning import Masks, prunable_kernels
+from edgekit.compression.masks import zeros_kept
 from edgekit.compression.steps import QuantizeAware
-from edgekit.compression.training import Fit, Training, classification_loss, fine_tune
+from edgekit.compression.training import Training, train_on_task
 from edgekit.loading import LoadedModel, Range, describe
 
 
@@ -18,16 +18,12 @@ def quantize_aware(loaded: LoadedModel, step: QuantizeAware, training: Training)
     """Fine-tune a folded copy under simulated int8 and return it with kernels on their grids and trained ranges."""
     folded = canonical(loaded)
     simulation = Simulation(folded)
-    masks = Masks(prunable_kernels(folded.model))  # zeros that pruning made stay zero
+    masks = zeros_kept(folded.model)
 
     def after_batch(_done: int, _total: int) -> None:
         masks.apply()
 
-    fit = Fit(
-        "quantization-aware training", step.epochs, step.batch_size, step.learning_rate,
-        classification_loss(folded.model), training.data.need_labels(), folded.pack, after_batch,
-    )  # fmt: skip
-    fine_tune(simulation.model, fit, training)
+    train_on_task(simulation.model, folded, step, training, "quantization-aware training", after_batch=after_batch)
     return snapped(folded.model, simulation.ranges())
 
 

@@ -11,10 +11,12 @@ import numpy as np
 from edgekit import workers
 from edgekit.compression.canonical import canonical
 from edgekit.compression.fake_quantization import Simulation
-from edgekit.compression.pruning import RAMP, Masks, prunable_kernels
+from edgekit.compression.masks import zeros_kept
+from edgekit.compression.pruning import RAMP, prunable_kernels
 from edgekit.compression.quantize_aware import snapped
 from edgekit.compression.steps import Prune, QuantizeAware
-from edgekit.compression.training import Training, ends_in_softmax
+from edgekit.compression.task import ends_in_softmax
+from edgekit.compression.training import Training
 from edgekit.errors import ModelError
 from edgekit.loading import LoadedModel, Range, describe, import_keras
 
@@ -32,10 +34,10 @@ def prune(loaded: LoadedModel, step: Prune, training: Training) -> LoadedModel:
     model.set_weights(loaded.model.get_weights())
     kernels = [kernel.path.split("/")[0] for kernel in prunable_kernels(model)]
     request = {
-        "step": "prune", "sparsity": step.sparsity, "schedule": step.schedule, "ramp": RAMP, "layers": kernels,
+        "step": "prune", "sparsity": step.target, "schedule": step.schedule, "ramp": RAMP, "layers": kernels,
         "epochs": step.epochs, "batch_size": step.batch_size, "learning_rate": step.learning_rate,
     }  # fmt: skip
-    weights, _ = _run(loaded, request, training, f"prune to {step.sparsity:.0%} (TFMOT)")
+    weights, _ = _run(loaded, request, training, f"prune to {step.target:.0%} (TFMOT)")
     _set_weights(model, weights)
     return loaded.with_model(model)
 
@@ -44,8 +46,8 @@ def quantize_aware(loaded: LoadedModel, step: QuantizeAware, training: Training)
     """`QuantizeAware` by TFMOT's default 8-bit scheme, sparsity preserved; ranges come back under our names."""
     folded = canonical(loaded)
     simulation = Simulation(folded)  # names the activations whose ranges are wanted, and refuses what it cannot take
-    simulation.observe(folded.pack(training.data.spread(OBSERVED_SAMPLES).inputs))
-    masks = Masks(prunable_kernels(folded.model))
+    simulation.observe(folded.pack(training.need_data().spread(OBSERVED_SAMPLES).inputs))
+    masks = zeros_kept(folded.model)
     request = {
         "step": "quantize-aware", "ranges": simulation.ranges(),
         "epochs": step.epochs, "batch_size": step.batch_size, "learning_rate": step.learning_rate,
@@ -65,8 +67,8 @@ def _run(
     ):
         folder = Path(name)
         describe(loaded.model).save(folder / "model.keras")
-        columns = {f"x{i}": training.data.inputs[spec.name] for i, spec in enumerate(loaded.inputs)}
-        np.savez(folder / "data.npz", y=training.data.need_labels(), **columns)  # type: ignore[arg-type]
+        columns = {f"x{i}": training.need_data().inputs[spec.name] for i, spec in enumerate(loaded.inputs)}
+        np.savez(folder / "data.npz", y=training.need_data().need_labels(), **columns)  # type: ignore[arg-type]
         full = {**request, "folder": name, "seed": training.seed, "from_logits": not ends_in_softmax(loaded.model)}
         reply = workers.call(
             WORKER, full, timeout_s=TIMEOUT_S, what=description, error=ModelError, environment=ENVIRONMENT

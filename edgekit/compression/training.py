@@ -10,14 +10,16 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any  # Any: keras objects, which have no types
+from typing import Any, Protocol  # Any: keras objects, which have no types
 
 import numpy as np
 
+from edgekit.compression.masks import zeros_kept
+from edgekit.compression.task import Task, task_of
 from edgekit.data import Data
 from edgekit.errors import DataError
 from edgekit.files import atomic
-from edgekit.loading import import_keras
+from edgekit.loading import LoadedModel, import_keras
 from edgekit.progress import Advance, LoggedProgress, Progress
 from edgekit.runtime.arrays import UNREADABLE
 from edgekit.tensors import Array
@@ -26,13 +28,33 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class TrainingSettings:
+    """How every step trains; `[training]` in a project file."""
+
+    # A Keras name, "module:function", a Keras loss, or "original-outputs", which needs no labels. None: the loss that
+    # the model was compiled with, else cross-entropy.
+    loss: object = None
+
+
+@dataclass(frozen=True)
 class Training:
     """What every step is given besides the model."""
 
-    data: Data
+    data: Data | None = None  # None when no step of the recipe needs any
     checkpoints: Path | None = None  # folder for this step's checkpoints; None keeps none
     seed: int = 0
     progress: Progress = field(default_factory=LoggedProgress)
+    settings: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def need_data(self) -> Data:
+        """The training data. Raises DataError when there is none."""
+        if self.data is None:
+            raise DataError("training data for the recipe is missing: give data")
+        return self.data
+
+    def task(self, loaded: LoadedModel) -> Task:
+        """What the model is trained for. Raises DataError or ConfigError."""
+        return task_of(loaded, self.need_data(), self.settings.loss)
 
 
 @dataclass(frozen=True)
@@ -43,21 +65,58 @@ class Fit:
     epochs: int
     batch_size: int
     learning_rate: float  # at the start; cosine decay to zero over the run
-    loss: Any  # keras loss or function (targets, outputs) -> per-sample loss
-    targets: Array  # shape (n, ...), one row for each sample
+    task: Task
     pack: Callable[[Mapping[str, Array]], Any]  # arrays by input name -> what the model is called with
     after_batch: Callable[[int, int], None] | None = None  # (steps done, steps in all), called before the first too
     at_start: Callable[[], None] | None = None  # called once, when the weights are those that training begins with
 
 
+class TrainedStep(Protocol):
+    """What steps that train have in common."""
+
+    @property
+    def epochs(self) -> int: ...  # noqa: D102
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def learning_rate(self) -> float: ...  # noqa: D102
+
+
+def train_on_task(
+    model: Any,
+    loaded: LoadedModel,
+    step: TrainedStep,
+    training: Training,
+    description: str,
+    *,
+    after_batch: Callable[[int, int], None] | None = None,
+    at_start: Callable[[], None] | None = None,
+) -> None:
+    """Fine-tune `model` in place on the task of `loaded`, whose inputs and outputs it has; nothing for 0 epochs.
+
+    Without an `after_batch` of the step's own, zeros that an earlier step made stay zero.
+    """
+    if step.epochs == 0:
+        return
+    if after_batch is None:
+        masks = zeros_kept(model)
+
+        def after_batch(_done: int, _total: int) -> None:
+            masks.apply()
+
+    task = training.task(loaded)
+    fit = Fit(description, step.epochs, step.batch_size, step.learning_rate, task, loaded.pack, after_batch, at_start)
+    fine_tune(model, fit, training)
+
+
 def fine_tune(model: Any, fit: Fit, training: Training) -> None:
     """Train the weights of `model` in place. Raises DataError when the loss is not a number any more."""
     keras = import_keras()
-    model = keras.Model(model.input, model.output)  # so that the caller's model stays uncompiled
-    steps_per_epoch = -(-len(training.data) // fit.batch_size)
+    model = keras.Model(model.input, _bare(model.outputs))  # so that the caller's model stays uncompiled
+    steps_per_epoch = -(-len(training.need_data()) // fit.batch_size)
     total = fit.epochs * steps_per_epoch
     keras.utils.set_random_seed(training.seed)
-    model.compile(optimizer=_optimizer(keras, fit.learning_rate, total), loss=fit.loss, jit_compile=False)
+    model.compile(optimizer=_optimizer(keras, fit.learning_rate, total), loss=_bare(fit.task.losses), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     first_epoch = _restore(model, training.checkpoints)
     if fit.at_start is not None:
@@ -74,11 +133,12 @@ def fine_tune(model: Any, fit: Fit, training: Training) -> None:
 
 def _run_epoch(model: Any, fit: Fit, training: Training, epoch: int, watcher: Any) -> None:
     """One pass over the rows, in an order that depends on the seed and the epoch alone."""
-    rows = np.random.default_rng([training.seed, epoch]).permutation(len(training.data))
-    features = {name: column[rows] for name, column in training.data.inputs.items()}
+    data = training.need_data()
+    rows = np.random.default_rng([training.seed, epoch]).permutation(len(data))
+    features = {name: column[rows] for name, column in data.inputs.items()}
     history = model.fit(
         fit.pack(features),
-        fit.targets[rows],
+        _bare(fit.task.rows(rows)),
         batch_size=fit.batch_size,
         epochs=1,
         shuffle=False,
@@ -89,6 +149,11 @@ def _run_epoch(model: Any, fit: Fit, training: Training, epoch: int, watcher: An
     log.info("%s: epoch %d of %d, loss %.4f", fit.description, epoch + 1, fit.epochs, loss)
     if not np.isfinite(loss):
         raise DataError(f"{fit.description}: the loss became {loss} in epoch {epoch + 1}; lower the learning_rate")
+
+
+def _bare(items: Sequence[Any]) -> Any:
+    """Keras's form for one output or several."""
+    return items[0] if len(items) == 1 else list(items)
 
 
 def _optimizer(keras: Any, learning_rate: float, total_steps: int) -> Any:
@@ -103,20 +168,6 @@ def _watcher(keras: Any, fit: Fit, steps_before: int, total: int, advance: Advan
             advance(1, f"loss {(logs or {}).get('loss', float('nan')):.3f}")
 
     return Watcher()
-
-
-def classification_loss(model: Any) -> Any:
-    """Sparse cross-entropy that fits the model's last activation: softmax, or logits."""
-    keras = import_keras()
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=not ends_in_softmax(model))
-
-
-def ends_in_softmax(model: Any) -> bool:
-    """True when the layer that makes the only output is a softmax."""
-    keras = import_keras()
-    last = model.outputs[0]._keras_history.operation
-    activation = getattr(last, "activation", None)
-    return isinstance(last, keras.layers.Softmax) or getattr(activation, "__name__", "") == "softmax"
 
 
 def _state(model: Any) -> Sequence[Any]:
