@@ -26,6 +26,8 @@ from edgekit.tensors import Array
 
 log = logging.getLogger(__name__)
 
+_STEP = "step/"  # before the names of a step's own arrays in a checkpoint
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -57,6 +59,22 @@ class Training:
         return task_of(loaded, self.need_data(), self.settings.loss)
 
 
+class StepState(Protocol):
+    """What a step has besides the model's weights (masks, centroids, assignments) and a resumed run must find again.
+
+    `arrays` is called after each epoch, when the hook of its last batch has run, and goes into the checkpoint;
+    `restore` is called with the same before a resumed run's first batch, and when the best epoch's weights come back.
+    """
+
+    def arrays(self) -> Mapping[str, Array]:
+        """Plain arrays by name (any shape, no objects); the names stay the same over the run."""
+        ...
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take them back. The model's own weights are restored already."""
+        ...
+
+
 @dataclass(frozen=True)
 class Fit:
     """One fine-tuning run."""
@@ -69,6 +87,8 @@ class Fit:
     pack: Callable[[Mapping[str, Array]], Any]  # arrays by input name -> what the model is called with
     after_batch: Callable[[int, int], None] | None = None  # (steps done, steps in all), called before the first too
     at_start: Callable[[], None] | None = None  # called once, when the weights are those that training begins with
+    state: StepState | None = None  # the step's own part of a checkpoint
+    ramp: float = 0.0  # fraction of the run after which epochs count for early stopping: when a schedule has ended
 
 
 class TrainedStep(Protocol):
@@ -91,6 +111,8 @@ def train_on_task(
     *,
     after_batch: Callable[[int, int], None] | None = None,
     at_start: Callable[[], None] | None = None,
+    state: StepState | None = None,
+    ramp: float = 0.0,
 ) -> None:
     """Fine-tune `model` in place on the task of `loaded`, whose inputs and outputs it has; nothing for 0 epochs.
 
@@ -105,7 +127,10 @@ def train_on_task(
             masks.apply()
 
     task = training.task(loaded)
-    fit = Fit(description, step.epochs, step.batch_size, step.learning_rate, task, loaded.pack, after_batch, at_start)
+    fit = Fit(
+        description, step.epochs, step.batch_size, step.learning_rate, task, loaded.pack,
+        after_batch=after_batch, at_start=at_start, state=state, ramp=ramp,
+    )  # fmt: skip
     fine_tune(model, fit, training)
 
 
@@ -118,7 +143,7 @@ def fine_tune(model: Any, fit: Fit, training: Training) -> None:
     keras.utils.set_random_seed(training.seed)
     model.compile(optimizer=_optimizer(keras, fit.learning_rate, total), loss=_bare(fit.task.losses), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
-    first_epoch = _restore(model, training.checkpoints)
+    first_epoch = _restore(model, fit.state, training.checkpoints)
     if fit.at_start is not None:
         fit.at_start()
     if fit.after_batch is not None:
@@ -128,7 +153,7 @@ def fine_tune(model: Any, fit: Fit, training: Training) -> None:
         for epoch in range(first_epoch, fit.epochs):
             watcher = _watcher(keras, fit, epoch * steps_per_epoch, total, advance)
             _run_epoch(model, fit, training, epoch, watcher)
-            _checkpoint(model, training.checkpoints, epoch + 1)
+            _checkpoint(model, fit.state, training.checkpoints, epoch + 1)
 
 
 def _run_epoch(model: Any, fit: Fit, training: Training, epoch: int, watcher: Any) -> None:
@@ -174,17 +199,19 @@ def _state(model: Any) -> Sequence[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _checkpoint(model: Any, folder: Path | None, epoch: int) -> None:
+def _checkpoint(model: Any, state: StepState | None, folder: Path | None, epoch: int) -> None:
     if folder is None:
         return
     arrays = {f"v{index}": np.asarray(variable) for index, variable in enumerate(_state(model))}
+    if state is not None:
+        arrays |= {f"{_STEP}{name}": array for name, array in state.arrays().items()}
     with atomic(folder / f"epoch-{epoch:04d}.npz") as temporary:
         np.savez(temporary, **arrays)  # type: ignore[arg-type]  # numpy types **arrays as its own keywords
     for old in sorted(folder.glob("epoch-*.npz"))[:-1]:
         old.unlink()
 
 
-def _restore(model: Any, folder: Path | None) -> int:
+def _restore(model: Any, state: StepState | None, folder: Path | None) -> int:
     """Load the newest checkpoint; how many epochs it has seen."""
     newest = max(folder.glob("epoch-*.npz"), default=None) if folder is not None and folder.exists() else None
     if newest is None:
@@ -193,6 +220,9 @@ def _restore(model: Any, folder: Path | None) -> int:
         with newest.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             for index, variable in enumerate(_state(model)):
                 variable.assign(arrays[f"v{index}"])
+            if state is not None:
+                own = [name for name in arrays.files if name.startswith(_STEP)]
+                state.restore({name.removeprefix(_STEP): arrays[name] for name in own})
     except UNREADABLE as problem:
         raise DataError(f"checkpoint {newest} cannot be read ({problem}); remove it") from problem
     return int(newest.stem.removeprefix("epoch-"))
