@@ -1,0 +1,192 @@
+"""What a step costs for each epoch, and how time and memory grow with the model.
+
+    python benchmarks/training_cost.py [--rounds 3] [--sizes 0.1 1 10 100] [-o FILE.json]
+
+Each step runs against a script that a user would write by hand in tf_keras (with TFMOT where it has the method), on the
+same network, data, batch size and optimizer. Every run is a process of its own, ours and theirs in turns. An epoch's
+time leaves out the first epoch, which compiles; the least of the others counts, since other work on the machine only
+adds. Peak memory is the process's largest resident set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+SAMPLES, BATCH, EPOCHS = 12800, 64, 3
+BIG_SAMPLES = 640  # for networks of 10 million parameters and more
+RATE = 1e-3
+FIGURES = Path(__file__).parents[1] / "examples" / "figures" / "training-cost.json"
+STEPS = ("prune", "cluster", "quantize-aware", "prune-channels", "distill")
+
+
+def main() -> None:
+    """Measure, print a table, write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sizes", type=float, nargs="+", default=[0.1, 1, 10, 100], help="millions of parameters")
+    parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS)
+    parser.add_argument("-o", "--output", type=Path, default=FIGURES)
+    parser.add_argument("--one", nargs=3, metavar=("SIDE", "STEP", "SIZE"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        side, step, size = args.one
+        print(json.dumps(_run_here(side, step, float(size))))
+        return
+    figures = {f"{step} {size:g} M": _compare(step, size, args.rounds) for size in args.sizes for step in args.steps}
+    args.output.parent.mkdir(exist_ok=True)
+    args.output.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def _compare(step: str, size: float, rounds: int) -> dict[str, object]:
+    runs: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
+    for _ in range(rounds):
+        for side, results in runs.items():
+            results.append(_run_apart(side, step, size))
+    seconds = {side: min(result["epoch_s"] for result in results) for side, results in runs.items()}
+    memory = {side: statistics.median(result["peak_mib"] for result in results) for side, results in runs.items()}
+    ratio = seconds["ours"] / seconds["theirs"]
+    times = f"ours {seconds['ours']:8.3f} s  theirs {seconds['theirs']:8.3f} s  ratio {ratio:.2f}"
+    peaks = f"peak {memory['ours']:.0f} / {memory['theirs']:.0f} MiB"
+    print(f"{step:15} {size:6g} M  {times}  {peaks}", flush=True)
+    return {"epoch_s": seconds, "peak_mib": memory, "ratio": round(ratio, 3), "rounds": rounds}
+
+
+def _run_apart(side: str, step: str, size: float) -> dict[str, float]:
+    legacy = {"TF_USE_LEGACY_KERAS": "1"} if side == "theirs" else {}
+    argv = [sys.executable, __file__, "--one", side, step, str(size)]
+    done = subprocess.run(
+        argv, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **legacy}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(argv[2:])} failed:\n{done.stderr[-2000:]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _run_here(side: str, step: str, size: float) -> dict[str, float]:
+    samples = SAMPLES if size < 10 else BIG_SAMPLES
+    generator = np.random.default_rng(0)
+    images = generator.random((samples, 28, 28, 1), np.float32)
+    labels = generator.integers(0, 10, samples)
+    marks = (_ours if side == "ours" else _theirs)(step, size, images, labels)
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"epoch_s": min(np.diff(marks).tolist()), "peak_mib": peak_mib}
+
+
+def network(keras: Any, millions: float, *, width: float = 1.0) -> Any:
+    """Two convolutions and two wide dense layers, about so many million parameters; `width` scales every layer."""
+    layers = keras.layers
+    hidden = int(width * _hidden(millions))
+    image = outputs = keras.Input((28, 28, 1))
+    for filters in (16, 32):
+        outputs = layers.Conv2D(int(width * filters), 3, 2, "same", use_bias=False)(outputs)
+        outputs = layers.BatchNormalization()(outputs)
+        outputs = layers.ReLU()(outputs)
+    outputs = layers.Flatten()(outputs)
+    outputs = layers.Dense(hidden, activation="relu")(outputs)
+    outputs = layers.Dense(hidden, activation="relu")(outputs)
+    return keras.Model(image, layers.Dense(10, activation="softmax")(outputs))
+
+
+def _hidden(millions: float) -> int:
+    """h of h² + (7 · 7 · 32 + 10) h = parameters, a multiple of 16."""
+    b = 7 * 7 * 32 + 10
+    return max(16, int((-b + (b * b + 4e6 * millions) ** 0.5) / 2) // 16 * 16)
+
+
+def _ours(step: str, size: float, images: Any, labels: Any) -> list[float]:
+    """perf_counter at the end of each epoch, through edgekit's own progress."""
+    import keras
+
+    import edgekit
+    from edgekit.compression import Step
+
+    steps: dict[str, Callable[[], Step]] = {
+        "prune": lambda: edgekit.Prune(0.8, epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH),
+        "cluster": lambda: edgekit.Cluster(16, epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH),
+        "quantize-aware": lambda: edgekit.QuantizeAware(epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH),
+        "prune-channels": lambda: edgekit.PruneChannels(0.5, epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH),
+        "distill": lambda: edgekit.Distill(0.5, epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH),
+    }
+    clock = _Clock(-(-len(images) // BATCH))
+    edgekit.compress(network(keras, size), steps[step](), data={"x": images, "y": labels}, progress=clock)
+    return clock.marks
+
+
+class _Clock:
+    """Progress that keeps the time at which each epoch ended."""
+
+    def __init__(self, batches: int) -> None:
+        self.marks: list[float] = []
+        self._batches = batches
+
+    @contextmanager
+    def task(self, description: str, total: int) -> Iterator[Callable[[int, str], None]]:  # noqa: ARG002  # Progress's
+        done = 0
+
+        def advance(units: int, words: str) -> None:  # noqa: ARG001
+            nonlocal done
+            done += units
+            if units and done % self._batches == 0:
+                self.marks.append(perf_counter())
+
+        yield advance
+
+
+def _theirs(step: str, size: float, images: Any, labels: Any) -> list[float]:
+    """What a user would write by hand."""
+    import tensorflow as tf
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    model = network(tf_keras, size)
+    loss: object = "sparse_categorical_crossentropy"
+    targets, callbacks = labels, []
+    steps = EPOCHS * -(-len(images) // BATCH)
+    if step == "prune":
+        schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.8, 0, int(0.6 * steps), frequency=max(1, steps // 50))
+        model = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=schedule)
+        callbacks.append(tfmot.sparsity.keras.UpdatePruningStep())
+    elif step == "cluster":
+        start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
+        model = tfmot.clustering.keras.cluster_weights(model, number_of_clusters=16, cluster_centroids_init=start)
+    elif step == "quantize-aware":
+        model = tfmot.quantization.keras.quantize_model(model)
+    elif step == "prune-channels":
+        model = network(tf_keras, size, width=0.5)
+    elif step == "distill":
+        teacher = model.predict(images, verbose=0)
+        targets = np.concatenate([np.eye(10, dtype=np.float32)[labels], np.log(teacher + 1e-7)], axis=1)
+        model, loss = network(tf_keras, size, width=0.5), _distillation_loss(tf)
+    marks: list[float] = []
+    callbacks.append(tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: marks.append(perf_counter())))
+    model.compile(tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(RATE, steps)), loss)
+    model.fit(images, targets, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=callbacks)
+    return marks
+
+
+def _distillation_loss(tf: Any) -> Callable[[Any, Any], Any]:
+    def loss(targets: Any, outputs: Any) -> Any:
+        logits = tf.math.log(outputs + 1e-7)
+        hard = -tf.reduce_sum(targets[:, :10] * tf.nn.log_softmax(logits), axis=-1)
+        soft = -tf.reduce_sum(tf.nn.softmax(targets[:, 10:] / 3.0) * tf.nn.log_softmax(logits / 3.0), axis=-1)
+        return 0.7 * 9.0 * soft + 0.3 * hard
+
+    return loss
+
+
+if __name__ == "__main__":
+    main()
