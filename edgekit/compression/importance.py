@@ -29,44 +29,72 @@ def weight_importance(
     `loaded` is the model that the task's loss belongs to; `model` has the same inputs and outputs. Raises DataError
     when gradients are asked for and there is no data for the loss.
     """
-    weights = [np.abs(np.asarray(variable, np.float32)) for variable in variables]
-    if kind == "magnitude":
-        return weights
-    if kind == "random":
-        generator = np.random.default_rng(training.seed)
-        return [generator.random(weight.shape, np.float32) for weight in weights]
-    gradients = mean_absolute_gradients(variables, model, loaded, training)
-    if kind == "gradient":
-        return gradients
-    return [weight * gradient for weight, gradient in zip(weights, gradients, strict=True)]
+    return Scorer(kind, variables, model, loaded, training)()
 
 
-def mean_absolute_gradients(
-    variables: Sequence[Any], model: Any, loaded: LoadedModel, training: Training
-) -> list[Array]:
-    """|∂L/∂w| averaged over batches of the training data, for each variable; the weights do not change."""
-    import tensorflow as tf
+class Scorer:
+    """`weight_importance`, to be asked again while the weights change."""
 
-    task = training.task(loaded)
-    data = training.need_data()
-    values = [variable.value for variable in variables]
-    sums = [np.zeros(variable.shape, np.float32) for variable in variables]
+    def __init__(
+        self, kind: Importance, variables: Sequence[Any], model: Any, loaded: LoadedModel, training: Training
+    ) -> None:
+        """Raises DataError when gradients are asked for and there is no data for the loss."""
+        self._kind, self._variables, self._seed = kind, variables, training.seed
+        by_gradient = kind in ("gradient", "taylor")
+        self._gradients = Gradients(variables, model, loaded, training) if by_gradient else None
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def gradients(features: Any, targets: Any) -> Any:
+    def __call__(self) -> list[Array]:
+        """The importances of now; random ones are the same every time."""
+        if self._gradients is not None:
+            gradients = self._gradients.mean_absolute()
+            if self._kind == "gradient":
+                return gradients
+            return [weight * gradient for weight, gradient in zip(self._magnitudes(), gradients, strict=True)]
+        if self._kind == "random":
+            generator = np.random.default_rng(self._seed)
+            return [generator.random(variable.shape, np.float32) for variable in self._variables]
+        return self._magnitudes()
+
+    def _magnitudes(self) -> list[Array]:
+        return [np.abs(np.asarray(variable, np.float32)) for variable in self._variables]
+
+
+class Gradients:
+    """The gradients of the task's loss for some variables of a model, on rows spread over the training data."""
+
+    def __init__(self, variables: Sequence[Any], model: Any, loaded: LoadedModel, training: Training) -> None:
+        """Raises DataError when there is no data for the loss."""
+        import tensorflow as tf
+
+        self._variables = variables
+        self._model = model
+        self._loaded = loaded
+        self._task = training.task(loaded)
+        self._inputs = training.need_data().inputs
+        self._rows = training.need_data().spread_rows(SAMPLES)
+        self._run = tf.function(self._gradients, reduce_retracing=True)
+
+    def mean_absolute(self) -> list[Array]:
+        """|∂L/∂w| averaged over batches, for each variable; the weights do not change."""
+        import tensorflow as tf
+
+        sums = [np.zeros(variable.shape, np.float32) for variable in self._variables]
+        batches = [self._rows[start : start + BATCH] for start in range(0, len(self._rows), BATCH)]
+        for batch in batches:
+            features = self._loaded.pack({name: tf.constant(column[batch]) for name, column in self._inputs.items()})
+            targets = tuple(map(tf.constant, self._task.rows(batch)))
+            for total, gradient in zip(sums, self._run(features, targets), strict=True):
+                total += np.abs(np.asarray(gradient))
+        return [total / np.float32(len(batches)) for total in sums]
+
+    def _gradients(self, features: Any, targets: Any) -> Any:
+        import tensorflow as tf
+
+        values = [variable.value for variable in self._variables]
         with tf.GradientTape() as tape:
-            loss = total_loss(task, targets, model(features, training=False))
+            loss = total_loss(self._task, targets, self._model(features, training=False))
         found = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in found]
-
-    rows = data.spread_rows(SAMPLES)
-    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    for batch in batches:
-        features = loaded.pack({name: tf.constant(column[batch]) for name, column in data.inputs.items()})
-        targets = tuple(map(tf.constant, task.rows(batch)))
-        for total, gradient in zip(sums, gradients(features, targets), strict=True):
-            total += np.abs(np.asarray(gradient))
-    return [total / np.float32(len(batches)) for total in sums]
 
 
 def add_up(importance: Array, norm: Norm, axis: int | tuple[int, ...]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal  # Any: keras layers and variables, which have no types
@@ -16,7 +17,7 @@ Kind = Literal["kernel", "depthwise", "embedding"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """A trainable table of weights of rank 2 or more."""
+    """A table of weights of rank 2 or more."""
 
     name: str  # what patterns match and messages say: the layer's name, with its owner's before it in a composite layer
     layer: Any  # the innermost keras layer
@@ -33,8 +34,8 @@ class Kernel:
         self.variable.assign(self.from_matrix(matrix))
 
     def to_matrix(self, values: Array) -> Array:
-        """Values of the variable's shape -> shape (rows, columns)."""
-        return values.transpose(self._order).reshape(-1, self._columns)
+        """Values of the variable's shape -> shape (rows, columns); neighbouring rows are neighbouring inputs."""
+        return values.transpose(self._order).reshape(-1, self.columns)
 
     def from_matrix(self, matrix: Array) -> Array:
         """The way back."""
@@ -42,23 +43,58 @@ class Kernel:
         return matrix.reshape(shape).transpose(np.argsort(self._order))
 
     @property
-    def _order(self) -> list[int]:
-        reduced = [axis for axis in range(len(self.variable.shape)) if axis not in self.outputs]
-        return [*reduced, *self.outputs]
+    def size(self) -> int:
+        """Number of weights."""
+        return math.prod(self.variable.shape)
 
     @property
-    def _columns(self) -> int:
-        return int(np.prod([self.variable.shape[axis] for axis in self.outputs]))
+    def rows(self) -> int:
+        """Number of weights that each output channel reduces over."""
+        return self.size // self.columns
+
+    @property
+    def reduced(self) -> tuple[int, ...]:
+        """The axes that are reduced over."""
+        return tuple(axis for axis in range(len(self.variable.shape)) if axis not in self.outputs)
+
+    @property
+    def input_channels(self) -> int:
+        """How many rows are the inputs of one position: a k×k convolution has k·k times as many rows."""
+        if isinstance(self.layer, import_keras().layers.EinsumDense):
+            return self.rows
+        return int(self.variable.shape[self.reduced[-1]])
+
+    @property
+    def columns(self) -> int:
+        """Number of output channels."""
+        return math.prod(self.variable.shape[axis] for axis in self.outputs)
+
+    @property
+    def _order(self) -> list[int]:
+        return [*self.reduced, *self.outputs]
 
 
-def kernels(model: Any) -> list[Kernel]:
-    """Every trainable kernel and embedding of a model, nested models and composite layers included, each once."""
+def kernels(model: Any, *, frozen: bool = False) -> list[Kernel]:
+    """Every trainable kernel and embedding of a model, nested models and composite layers included, each once.
+
+    `frozen`: those that do not train, instead.
+    """
     found: dict[int, Kernel] = {}
     for name, layer in _named_layers(model, ""):
         for variable in layer._trainable_variables:
-            kernel = _kernel(name, layer, variable)
+            kernel = _kernel(name, layer, variable) if variable.trainable != frozen else None
             if kernel is not None:
                 found.setdefault(id(variable), kernel)
+    return list(found.values())
+
+
+def unknown_tables(model: Any) -> list[tuple[str, str, tuple[int, ...]]]:
+    """(layer, weight, shape) of every trainable weight of rank 2 or more that is neither a kernel nor a bias."""
+    found: dict[int, tuple[str, str, tuple[int, ...]]] = {}
+    for name, layer in _named_layers(model, ""):
+        for variable in layer._trainable_variables:
+            if len(variable.shape) > 1 and variable.name != "bias" and _kernel(name, layer, variable) is None:
+                found[id(variable)] = (name, str(variable.name), tuple(variable.shape))
     return list(found.values())
 
 
@@ -76,7 +112,7 @@ def _named_layers(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _kernel(name: str, layer: Any, variable: Any) -> Kernel | None:
     layers = import_keras().layers
     rank = len(variable.shape)
-    if rank < 2 or variable.name not in _TABLES:
+    if rank < 2 or variable.name not in _TABLES or "float" not in str(variable.dtype):
         return None
     label = f"{name}/{variable.name}" if variable.name in _SECOND_TABLES else name
     if isinstance(layer, layers.Embedding):

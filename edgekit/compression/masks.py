@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any  # Any: keras variables, which have no types
 
 import numpy as np
 
 from edgekit.compression.kernels import kernels
+from edgekit.loading import import_keras
 from edgekit.tensors import Array
 
 
 class Masks:
-    """One mask for each variable: 1 where a weight may change, 0 where it is held at zero."""
+    """One mask for each variable: True where a weight may change, False where it is held at zero.
+
+    Its arrays are a step's part of a training checkpoint (`training.StepState`).
+    """
 
     def __init__(self, variables: Sequence[Any]) -> None:
         """Start from the zeros that are there."""
-        self._variables = variables
-        self.keep()
+        import tensorflow as tf
+
+        keras = import_keras()
+        self._variables = list(variables)
+        self._masks = [keras.Variable(np.asarray(v) != 0, dtype="bool", trainable=False) for v in self._variables]
+        self._run = tf.function(self._zero)  # one call for all variables: it runs after every batch
 
     def keep(self) -> None:
         """The zeros of now are the ones that stay."""
         self.set([np.asarray(variable) != 0 for variable in self._variables])
 
     def set(self, masks: Sequence[Array]) -> None:
-        """Use these masks, one of its variable's shape for each."""
-        self._masks = [mask.astype(np.float32) for mask in masks]
+        """Use these masks, one of its variable's shape for each; what is not 0 may change."""
+        for mask, values in zip(self._masks, masks, strict=True):
+            mask.assign(values.astype(bool))
 
     def apply(self) -> None:
         """Set the masked weights to zero."""
+        if self._variables:
+            self._run()
+
+    def arrays(self) -> Mapping[str, Array]:
+        """The masks, boolean."""
+        return {f"mask{index}": np.asarray(mask) for index, mask in enumerate(self._masks)}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take the masks back."""
+        self.set([arrays[f"mask{index}"] for index in range(len(self._masks))])
+
+    def _zero(self) -> None:
+        ops = import_keras().ops
         for variable, mask in zip(self._variables, self._masks, strict=True):
-            variable.assign(variable * mask)
+            variable.assign(ops.where(mask, variable, ops.zeros_like(variable)))
 
 
-def zeros_kept(model: Any) -> Masks:
-    """Masks for the zeros that an earlier step made; a kernel of zeros alone was made so to be trained."""
-    return Masks([kernel.variable for kernel in kernels(model) if _is_sparse(kernel.variable)])
+def zeros_kept(model: Any, *, besides: Sequence[Any] = ()) -> Masks:
+    """Masks for the zeros that an earlier step made, but for the variables in `besides`."""
+    known = {id(variable) for variable in besides}
+    variables = [kernel.variable for kernel in kernels(model) if id(kernel.variable) not in known]
+    return Masks([variable for variable in variables if earlier_zeros(variable).any()])
 
 
-def _is_sparse(variable: Any) -> bool:
-    zeros = np.asarray(variable) == 0
-    return bool(zeros.any() and not zeros.all())
+def earlier_zeros(variable: Any) -> Array:
+    """True where an earlier step made a zero; a kernel of zeros alone was made so to be trained."""
+    zeros: Array = np.asarray(variable) == 0
+    return np.zeros_like(zeros) if zeros.all() else zeros

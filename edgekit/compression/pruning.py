@@ -1,16 +1,19 @@
-"""Magnitude pruning on any kernel, and the masks that later steps keep."""
+"""Pruning: the least important weights of any kernel become zero, gradually while the model trains, or at once."""
 
 from __future__ import annotations
 
-from typing import Any  # Any: keras variables, which have no types
-
+from collections.abc import Callable
 import numpy as np
 
-from edgekit.compression.kernels import kernels
-from edgekit.compression.masks import Masks
+from edgekit.compression.copying import copied
+from edgekit.compression.importance import Scorer
+from edgekit.compression.kernels import Kernel
+from edgekit.compression.masks import Masks, earlier_zeros, zeros_kept
+from edgekit.compression.selection import select_kernels
+from edgekit.compression.sparsity_patterns import kept
 from edgekit.compression.steps import Prune
 from edgekit.compression.training import Training, train_on_task
-from edgekit.loading import LoadedModel, import_keras
+from edgekit.loading import LoadedModel, Note
 from edgekit.tensors import Array
 
 RAMP = 0.6  # fraction of the training during which the sparsity rises; the rest recovers at full sparsity
@@ -18,27 +21,64 @@ UPDATES = 30  # how often the masks are chosen anew on the way
 
 
 def prune(loaded: LoadedModel, step: Prune, training: Training) -> LoadedModel:
-    """Prune a copy of the model while fine-tuning it."""
-    keras = import_keras()
-    model = keras.models.clone_model(loaded.model)
-    model.set_weights(loaded.model.get_weights())
-    variables = prunable_kernels(model)
-    masks = Masks(variables)
+    """Prune a copy of the model, while fine-tuning it unless `step.epochs` is 0.
+
+    Zeros that an earlier step made stay zero. Raises ModelError when no kernel can be pruned, DataError when data is
+    needed and missing.
+    """
+    model = copied(loaded.model)
+    chosen, notes = select_kernels(step, model, _unfit)
+    variables = [kernel.variable for kernel, _ in chosen]
+    pruning = Pruning(step, chosen, Scorer(step.importance, variables, model, loaded, training))
+    if step.epochs == 0:
+        pruning.choose(1.0)
+        pruning.masks.apply()
+    others = zeros_kept(model, besides=variables)
 
     def after_batch(done: int, total: int) -> None:
-        ramp = max(1, int(total * RAMP))
-        if step.schedule != "polynomial":
-            if done == 0:
-                masks.set([magnitude_mask(np.asarray(kernel), step.target) for kernel in variables])
-        elif done <= ramp and (done % max(1, ramp // UPDATES) == 0 or done == ramp):
-            sparsity = polynomial_sparsity(done / ramp, step.target)
-            masks.set([magnitude_mask(np.asarray(kernel), sparsity) for kernel in variables])
-        masks.apply()
+        pruning.after_batch(done, total)
+        others.apply()
 
+    description = f"prune to {step.target:.0%}"
     train_on_task(
-        model, loaded, step, training, f"prune to {step.target:.0%}", after_batch=after_batch, at_start=masks.keep
+        model, loaded, step, training, description, after_batch=after_batch, state=pruning.masks, ramp=pruning.ramp
     )
-    return loaded.with_model(model)
+    return loaded.with_model(model).with_notes([*notes, _reached([kernel for kernel, _ in chosen])])
+
+
+class Pruning:
+    """The masks of the chosen kernels, and when they are chosen anew."""
+
+    def __init__(self, step: Prune, chosen: list[tuple[Kernel, Prune]], scores: Callable[[], list[Array]]) -> None:
+        """`scores` gives the importances of now, one array of its variable's shape for each chosen kernel."""
+        self.masks = Masks([kernel.variable for kernel, _ in chosen])
+        self.ramp = 0.0 if step.schedule == "one-shot" else RAMP
+        self._step, self._chosen, self._scores = step, chosen, scores
+        self._earlier = [earlier_zeros(kernel.variable) for kernel, _ in chosen]
+        self._groups = _ranked_together(step, [own for _, own in chosen])
+
+    def after_batch(self, done: int, total: int) -> None:
+        """Choose the masks anew where the schedule says so, and apply them."""
+        ramp = max(1, int(total * RAMP))
+        if self._step.schedule == "one-shot":
+            if done == 0:
+                self.choose(1.0)
+        elif done <= ramp and (done % max(1, ramp // UPDATES) == 0 or done == ramp):
+            self.choose(1.0 if self._step.schedule == "constant" else done / ramp)
+        self.masks.apply()
+
+    def choose(self, progress: float) -> None:
+        """Choose masks for this point of the way from no sparsity (0) to the target (1)."""
+        matrices = [
+            kernel.to_matrix(np.where(earlier, np.float32(-1), score))
+            for (kernel, _), earlier, score in zip(self._chosen, self._earlier, self._scores(), strict=True)
+        ]
+        masks = [np.empty(0)] * len(matrices)
+        for own, members in self._groups:
+            stay = kept([matrices[index] for index in members], own, polynomial_sparsity(progress, own.target))
+            for index, mask in zip(members, stay, strict=True):
+                masks[index] = self._chosen[index][0].from_matrix(mask) & ~self._earlier[index]
+        self.masks.set(masks)
 
 
 def polynomial_sparsity(progress: float, final: float) -> float:
@@ -46,14 +86,32 @@ def polynomial_sparsity(progress: float, final: float) -> float:
     return final * (1 - (1 - min(1.0, max(0.0, progress))) ** 3)
 
 
-def prunable_kernels(model: Any) -> list[Any]:
-    """The variables that pruning may touch: kernels that are not depthwise."""
-    return [kernel.variable for kernel in kernels(model) if kernel.kind == "kernel"]
+def _ranked_together(step: Prune, settings: list[Prune]) -> list[tuple[Prune, list[int]]]:
+    """Kernels whose importances are ranked as one: each alone, or under scope "global" all of the same settings."""
+    if step.scope == "layer":
+        return [(own, [index]) for index, own in enumerate(settings)]
+    distinct = [own for index, own in enumerate(settings) if own not in settings[:index]]
+    return [(own, [index for index, other in enumerate(settings) if other == own]) for own in distinct]
 
 
-def magnitude_mask(kernel: Array, sparsity: float) -> Array:
-    """1 where a weight stays, 0 for the `sparsity` fraction of smallest magnitude (ties broken by position)."""
-    count = round(sparsity * kernel.size)
-    mask = np.ones(kernel.size, np.float32)
-    mask[np.argsort(np.abs(kernel), axis=None, kind="stable")[:count]] = 0.0
-    return mask.reshape(kernel.shape)
+def _unfit(kernel: Kernel, own: Prune) -> str | None:
+    """Why a kernel cannot be pruned in this pattern."""
+    if kernel.kind == "depthwise":
+        return f"depthwise kernels have {kernel.rows} weights per channel, too few to lose any; left dense"
+    if own.pattern == "unstructured":
+        return None
+    if kernel.kind == "embedding":
+        return f"a table that is looked up in has no sums for the pattern '{own.pattern}'; left dense"
+    rows, columns = (own.kept_of[1], 1) if own.kept_of is not None else own.block
+    if kernel.input_channels % rows:
+        return f"its {kernel.input_channels} input channels are not divisible by {rows}; left dense"
+    if kernel.columns % columns:
+        return f"its {kernel.columns} output channels are not divisible by {columns}; left dense"
+    return None
+
+
+def _reached(pruned: list[Kernel]) -> Note:
+    zeros = sum(int((np.asarray(kernel.variable) == 0).sum()) for kernel in pruned)
+    weights = sum(kernel.size for kernel in pruned)
+    text = f"{zeros:,} of {weights:,} weights in {len(pruned)} kernels are zero ({zeros / weights:.1%})"
+    return Note("prune", "", text)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeVar  # Any: a keras.Model
 
 from edgekit.compression.checks import SKIP
-from edgekit.compression.steps import Cluster, Factorize, Prune, PruneChannels, QuantizeAware, QuantizeWeights
-from edgekit.errors import ConfigError, did_you_mean
+from edgekit.compression.kernels import Kernel, kernels, unknown_tables
+from edgekit.compression.steps import (
+    Cluster,
+    Factorize,
+    Prune,
+    PruneChannels,
+    QuantizeAware,
+    QuantizeWeights,
+    step_name,
+)
+from edgekit.errors import ConfigError, ModelError, did_you_mean
+from edgekit.loading import Note
 from edgekit.strict import parse
 
 S = TypeVar("S", Prune, PruneChannels, Cluster, Factorize, QuantizeAware, QuantizeWeights)
@@ -27,6 +37,34 @@ def select(step: S, names: Iterable[str]) -> dict[str, S | None]:
         if not any(_matches(name, pattern) for name in known):
             raise ConfigError(f"{_where(step, pattern)} matches no layer of this step{did_you_mean(pattern, known)}")
     return {name: _settled(step, name) for name in known}
+
+
+def select_kernels(
+    step: S, model: Any, unfit: Callable[[Kernel, S], str | None]
+) -> tuple[list[tuple[Kernel, S]], list[Note]]:
+    """The kernels that a step works on, each with its own settings, and a note on each that it leaves as it is.
+
+    `unfit` says why a kernel cannot be worked on, or None. Kernels that the user skips are not noted. Raises
+    ConfigError as `select` does, ModelError when no kernel is left.
+    """
+    name = step_name(step)
+    able, frozen = kernels(model), kernels(model, frozen=True)
+    settled = select(step, dict.fromkeys(kernel.name for kernel in (*able, *frozen)))
+    chosen: list[tuple[Kernel, S]] = []
+    notes = [Note(name, kernel.name, "frozen: its layer does not train") for kernel in frozen]
+    for kernel in able:
+        own = settled[kernel.name]
+        reason = None if own is None else unfit(kernel, own)
+        if reason is not None:
+            notes.append(Note(name, kernel.name, reason))
+        elif own is not None:
+            chosen.append((kernel, own))
+    for layer, weight, shape in unknown_tables(model):
+        notes.append(Note(name, layer, f"its weight '{weight}' of shape {shape} is no kernel that this step knows"))
+    if not chosen:
+        why = f" ({notes[0].layer}: {notes[0].text})" if notes else ""
+        raise ModelError(f"step '{name}' finds no kernel in '{model.name}' to work on{why}; leave the step out")
+    return chosen, notes
 
 
 def _settled(step: S, name: str) -> S | None:
