@@ -93,7 +93,13 @@ class Prune:
         checks.choice("Prune.schedule", self.schedule, ("polynomial", "constant", "one-shot"))
         _check_importance("Prune", self.importance, self.norm)
         checks.choice("Prune.scope", self.scope, ("layer", "global"))
-        _check_engine("Prune", self.engine)
+        lacking = {
+            f"importance '{self.importance}'": self.importance != "magnitude",
+            "norm 'l2' of blocks": self.norm == "l2" and self.block != (1, 1),
+            "scope 'global'": self.scope == "global",
+            "epochs 0": self.epochs == 0,
+        }
+        _check_engine("Prune", self.engine, lacking)
         checks.training("Prune", self.epochs, self.learning_rate, self.batch_size)
         checks.layer_settings("Prune", self.layers, self.LAYER_SETTINGS)
 
@@ -196,7 +202,8 @@ class Cluster:
     def __post_init__(self) -> None:
         checks.whole("Cluster.clusters", self.clusters, least=2)
         checks.choice("Cluster.initialization", self.initialization, ("kmeans++", "linear", "density"))
-        _check_engine("Cluster", self.engine)
+        few = self.clusters == 2 and self.preserve_sparsity
+        _check_engine("Cluster", self.engine, {"clusters 2 with preserve_sparsity": few, "epochs 0": self.epochs == 0})
         checks.training("Cluster", self.epochs, self.learning_rate, self.batch_size)
         checks.layer_settings("Cluster", self.layers, self.LAYER_SETTINGS)
 
@@ -252,7 +259,8 @@ class QuantizeAware:
 
     def __post_init__(self) -> None:
         checks.choice("QuantizeAware.bits", self.bits, (8, 4, 2))
-        _check_engine("QuantizeAware", self.engine)
+        lacking = {f"bits {self.bits}": self.bits != 8, "epochs 0": self.epochs == 0}
+        _check_engine("QuantizeAware", self.engine, lacking)
         checks.training("QuantizeAware", self.epochs, self.learning_rate, self.batch_size)
         checks.layer_settings("QuantizeAware", self.layers, self.LAYER_SETTINGS)
 
@@ -330,5 +338,9 @@ def _check_budget(name: str, value: int | None) -> None:
         checks.whole(name, value, least=1)
 
 
-def _check_engine(step: str, engine: str) -> None:
+def _check_engine(step: str, engine: str, lacking: Mapping[str, bool]) -> None:
+    """`lacking`: setting -> whether its value is one that TFMOT has nothing for."""
     checks.choice(f"{step}.engine", engine, ("keras", "tfmot"))
+    for setting, missing in lacking.items():
+        if engine == "tfmot" and missing:
+            raise ConfigError(f'{step}.{setting}: TFMOT has nothing of the kind; use engine = "keras"')
