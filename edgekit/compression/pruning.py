@@ -27,7 +27,7 @@ def prune(loaded: LoadedModel, step: Prune, training: Training) -> LoadedModel:
     needed and missing.
     """
     model = copied(loaded.model)
-    chosen, notes = select_kernels(step, model, _unfit)
+    chosen, notes = select_kernels(step, model, unfit)
     variables = [kernel.variable for kernel, _ in chosen]
     pruning = Pruning(step, chosen, Scorer(step.importance, variables, model, loaded, training))
     if step.epochs == 0:
@@ -94,7 +94,7 @@ def _ranked_together(step: Prune, settings: list[Prune]) -> list[tuple[Prune, li
     return [(own, [index for index, other in enumerate(settings) if other == own]) for own in distinct]
 
 
-def _unfit(kernel: Kernel, own: Prune) -> str | None:
+def unfit(kernel: Kernel, own: Prune) -> str | None:
     """Why a kernel cannot be pruned in this pattern."""
     if kernel.kind == "depthwise":
         return f"depthwise kernels have {kernel.rows} weights per channel, too few to lose any; left dense"
