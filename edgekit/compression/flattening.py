@@ -32,7 +32,7 @@ def replay(model: Any, remake: Remake) -> tuple[Any, list[tuple[Any, Any]]]:
 
     The given model and its layers are left as they are: not even a node is added to them.
     """
-    graph = _graph(model) or model
+    graph = graph_of(model) or model
     replayed = _Replay(graph, remake)
     keras = import_keras()
     inputs = {id(tensor): replayed.input(tensor) for tensor in graph.inputs}
@@ -67,10 +67,13 @@ def from_config(layer: Any, config: dict[str, Any]) -> Any:
         ) from problem
 
 
-def copy_state(old: Any, new: Any) -> None:
-    """Give a layer the weights, the random state and the vocabularies of another of the same config."""
+def copy_state(old: Any, new: Any, read: Callable[[Any], Any] = lambda variable: variable) -> None:
+    """Give a layer the weights, the random state and the vocabularies of another of its class.
+
+    `read` gives the value for a variable of the old layer: where the new one is smaller, a part of it.
+    """
     for ours, theirs in zip(new.variables, old.variables, strict=True):
-        ours.assign(theirs)
+        ours.assign(read(theirs))
     for ours, theirs in zip(new._flatten_layers(), old._flatten_layers(), strict=True):
         if hasattr(theirs, "get_vocabulary"):
             ours.set_vocabulary(theirs.get_vocabulary())
@@ -102,7 +105,7 @@ class _Replay:
         self._remake = remake
         self._made: dict[int, Any] = {}
         self._output_names = _output_names(graph)
-        own = {operation.name for operation in graph.operations if _graph(operation) is None}
+        own = {operation.name for operation in graph.operations if graph_of(operation) is None}
         self._top = {id(operation) for operation in graph.operations}
         self._taken = {*own, *self._output_names.values()}
 
@@ -120,7 +123,7 @@ class _Replay:
             args, kwargs = node.arguments.fill_in(tensors)
             if training is not None and getattr(node.operation, "_call_has_training_arg", False):
                 kwargs["training"] = training
-            inner = _graph(node.operation)
+            inner = graph_of(node.operation)
             if inner is None:
                 results = flatten(self._twin(node.operation, owner)(*args, **kwargs))
             else:
@@ -152,8 +155,8 @@ class _Replay:
         return str(name)
 
 
-def _graph(operation: Any) -> Any:
-    """The Functional graph that a nested model or a Sequential runs; None for what has none of its own."""
+def graph_of(operation: Any) -> Any:
+    """The Functional graph that a model or a nested model runs; None for what has none of its own."""
     keras = import_keras()
     if not isinstance(operation, keras.Model) or not type(operation).call.__module__.startswith("keras."):
         return None
@@ -176,7 +179,7 @@ def _inner_inputs(inner: Any, given: Any) -> list[Any]:
 def _maker(tensor: Any) -> tuple[Any, Any]:
     """(tensor, the operation that makes it), looked for inside nested models; None where an inner input is returned."""
     history = tensor._keras_history
-    inner = _graph(history.operation)
+    inner = graph_of(history.operation)
     if inner is None:
         return tensor, history.operation
     within = inner.outputs[history.tensor_index]
