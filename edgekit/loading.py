@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any  # Any: a keras.Model; keras has no types
 
-from edgekit.errors import DataError, EngineError, ModelError, OutputError
+from edgekit.errors import DataError, ModelError, OutputError
 from edgekit.files import atomic, sha256_file
+from edgekit.kerases import import_keras as import_keras  # for whoever works on a loaded model
 from edgekit.layers import keras_layers
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec
@@ -173,20 +174,6 @@ def describe(model: Any, activation_ranges: Mapping[str, Range] | None = None) -
         _spec(name, tensor) for name, tensor in zip(_unique(functional.output_names), functional.outputs, strict=True)
     )
     return LoadedModel(functional, inputs, outputs, activation_ranges)
-
-
-def import_keras() -> Any:
-    """Keras 3 on its TensorFlow backend, which the exporters need. Raises EngineError with what to do."""
-    try:
-        import keras
-    except ImportError as problem:
-        raise EngineError(f'Keras 3 is not installed ({problem}): pip install "edgekit[host]"') from problem
-    if not keras.__version__.startswith("3.") or keras.backend.backend() != "tensorflow":
-        raise EngineError(
-            f"Keras {keras.__version__} on {keras.backend.backend()}, expected Keras 3 on tensorflow; "
-            "unset KERAS_BACKEND or set it to tensorflow"
-        )
-    return keras
 
 
 def _load_file(path: Path, allow_code: bool) -> LoadedModel:
