@@ -1,41 +1,78 @@
-"""The one fine-tuning loop of all steps: seeded, with progress, and with a checkpoint after each epoch.
+"""The one fine-tuning loop of all steps: seeded, with progress, early stopping, and a checkpoint after each epoch.
 
-A killed run goes on exactly where its last epoch ended: weights, optimizer state, random state and row order are
-functions of the checkpoint and the seed.
+A killed run goes on exactly where its last epoch ended: weights, optimizer state, random state, what early stopping has
+seen and what the step itself keeps are in the checkpoint, and the order of the rows is a function of the seed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
-from typing import Any, Protocol  # Any: keras objects, which have no types
+from typing import Any, Literal, Protocol  # Any: keras objects, which have no types
 
 import numpy as np
 
+from edgekit.compression import checkpoints, checks
+from edgekit.compression.batches import Batches, held_back, reader
+from edgekit.compression.cluster import Cluster, averaging
+from edgekit.compression.logs import EpochLog
 from edgekit.compression.masks import zeros_kept
-from edgekit.compression.task import Task, task_of
+from edgekit.compression.precision import computing_in_half, has_gpu
+from edgekit.compression.task import Score, Task, score_of, task_of
+from edgekit.compression.watching import Watch
 from edgekit.data import Data
-from edgekit.errors import DataError
-from edgekit.files import atomic
+from edgekit.errors import ConfigError, DataError
 from edgekit.loading import LoadedModel, import_keras
 from edgekit.progress import Advance, LoggedProgress, Progress
-from edgekit.runtime.arrays import UNREADABLE
 from edgekit.tensors import Array
 
 log = logging.getLogger(__name__)
 
-_STEP = "step/"  # before the names of a step's own arrays in a checkpoint
+DEFAULT_HELD_BACK = 0.1
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How every step trains; `[training]` in a project file."""
+    """How every step trains; `[training]` in a project file. docs/training.md explains the settings."""
 
     # A Keras name, "module:function", a Keras loss, or "original-outputs", which needs no labels. None: the loss that
     # the model was compiled with, else cross-entropy.
     loss: object = None
+    patience: int | None = None  # epochs without improvement after which training stops; None: it never does
+    validation_fraction: float | None = None  # held back from the training data; None: 0.1 where something needs it
+    metric: str | None = None  # on held-back rows: "top1" or "module:function"; None: early stopping goes by the loss
+    mixed_precision: bool | None = None  # half-precision arithmetic; None: where there is a GPU
+    tensorboard: str | None = None  # folder for TensorBoard's event files
+    # "keras": this process and one device. "mirrored": this process and all its GPUs. "multi-worker": several processes
+    engine: Literal["keras", "mirrored", "multi-worker"] = "keras"
+    workers: int = 1  # processes of "multi-worker" on this machine; TF_CONFIG names those of several machines
+
+    def __post_init__(self) -> None:
+        if self.patience is not None:
+            checks.whole("training.patience", self.patience, least=1)
+        if self.validation_fraction is not None:
+            checks.fraction("training.validation_fraction", self.validation_fraction)
+        checks.choice("training.engine", self.engine, ("keras", "mirrored", "multi-worker"))
+        checks.whole("training.workers", self.workers, least=1)
+        if self.workers > 1 and self.engine != "multi-worker":
+            raise ConfigError(f'training.workers is {self.workers}: several need engine = "multi-worker"')
+
+    @property
+    def held_back(self) -> float:
+        """The fraction of the training data that is not trained on."""
+        if self.validation_fraction is not None:
+            return self.validation_fraction
+        return DEFAULT_HELD_BACK if self.patience is not None or self.metric is not None else 0.0
+
+    def identity(self) -> str:
+        """What makes two trainings the same work; a live loss counts by its class and settings."""
+        get_config = getattr(self.loss, "get_config", None)
+        name = getattr(self.loss, "__qualname__", type(self.loss).__qualname__)
+        loss = self.loss if isinstance(self.loss, str | None) else f"{name} {get_config and get_config()}"
+        return repr({**asdict(replace(self, loss=None, tensorboard=None)), "loss": loss})
 
 
 @dataclass(frozen=True)
@@ -47,6 +84,7 @@ class Training:
     seed: int = 0
     progress: Progress = field(default_factory=LoggedProgress)
     settings: TrainingSettings = field(default_factory=TrainingSettings)
+    cluster: Cluster | None = None  # in a worker, its place among the others
 
     def need_data(self) -> Data:
         """The training data. Raises DataError when there is none."""
@@ -56,7 +94,11 @@ class Training:
 
     def task(self, loaded: LoadedModel) -> Task:
         """What the model is trained for. Raises DataError or ConfigError."""
-        return task_of(loaded, self.need_data(), self.settings.loss)
+        return task_of(loaded, self.need_data(), self.settings.loss, self.settings.metric)
+
+    def score(self, loaded: LoadedModel) -> Score | None:
+        """What held-back rows are measured with, for a step that makes its own task."""
+        return score_of(loaded, self.need_data(), self.settings.metric)
 
 
 class StepState(Protocol):
@@ -89,6 +131,7 @@ class Fit:
     at_start: Callable[[], None] | None = None  # called once, when the weights are those that training begins with
     state: StepState | None = None  # the step's own part of a checkpoint
     ramp: float = 0.0  # fraction of the run after which epochs count for early stopping: when a schedule has ended
+    float32: bool = False  # never in mixed precision: where rounding itself is simulated
 
 
 class TrainedStep(Protocol):
@@ -113,6 +156,7 @@ def train_on_task(
     at_start: Callable[[], None] | None = None,
     state: StepState | None = None,
     ramp: float = 0.0,
+    float32: bool = False,
 ) -> None:
     """Fine-tune `model` in place on the task of `loaded`, whose inputs and outputs it has; nothing for 0 epochs.
 
@@ -129,100 +173,172 @@ def train_on_task(
     task = training.task(loaded)
     fit = Fit(
         description, step.epochs, step.batch_size, step.learning_rate, task, loaded.pack,
-        after_batch=after_batch, at_start=at_start, state=state, ramp=ramp,
+        after_batch=after_batch, at_start=at_start, state=state, ramp=ramp, float32=float32,
     )  # fmt: skip
     fine_tune(model, fit, training)
 
 
 def fine_tune(model: Any, fit: Fit, training: Training) -> None:
     """Train the weights of `model` in place. Raises DataError when the loss is not a number any more."""
-    keras = import_keras()
-    model = keras.Model(model.input, _bare(model.outputs))  # so that the caller's model stays uncompiled
-    steps_per_epoch = -(-len(training.need_data()) // fit.batch_size)
-    total = fit.epochs * steps_per_epoch
-    keras.utils.set_random_seed(training.seed)
-    model.compile(optimizer=_optimizer(keras, fit.learning_rate, total), loss=_bare(fit.task.losses), jit_compile=False)
-    model.optimizer.build(model.trainable_variables)
-    first_epoch = _restore(model, fit.state, training.checkpoints)
-    if fit.at_start is not None:
-        fit.at_start()
-    if fit.after_batch is not None:
-        fit.after_batch(first_epoch * steps_per_epoch, total)
-    with training.progress.task(fit.description, total) as advance:
-        advance(first_epoch * steps_per_epoch, "resumed" if first_epoch else "")
-        for epoch in range(first_epoch, fit.epochs):
-            watcher = _watcher(keras, fit, epoch * steps_per_epoch, total, advance)
-            _run_epoch(model, fit, training, epoch, watcher)
-            _checkpoint(model, fit.state, training.checkpoints, epoch + 1)
+    import_keras().utils.set_random_seed(training.seed)
+    wanted = training.settings.mixed_precision
+    half = not fit.float32 and (has_gpu() if wanted is None else wanted)
+    with computing_in_half(model, half):
+        run = _Run(model, fit, training, half)
+        first_epoch = run.resume()
+        with training.progress.task(fit.description, run.total) as advance:
+            run.train(first_epoch, advance)
+        run.take_best()
 
 
-def _run_epoch(model: Any, fit: Fit, training: Training, epoch: int, watcher: Any) -> None:
-    """One pass over the rows, in an order that depends on the seed and the epoch alone."""
-    data = training.need_data()
-    rows = np.random.default_rng([training.seed, epoch]).permutation(len(data))
-    features = {name: column[rows] for name, column in data.inputs.items()}
-    history = model.fit(
-        fit.pack(features),
-        _bare(fit.task.rows(rows)),
-        batch_size=fit.batch_size,
-        epochs=1,
-        shuffle=False,
-        verbose=0,
-        callbacks=[watcher],
-    )
-    loss = history.history["loss"][-1]
-    log.info("%s: epoch %d of %d, loss %.4f", fit.description, epoch + 1, fit.epochs, loss)
-    if not np.isfinite(loss):
-        raise DataError(f"{fit.description}: the loss became {loss} in epoch {epoch + 1}; lower the learning_rate")
+class _Run:
+    """One run of `fine_tune`: the model as it trains, its batches, and the state that checkpoints hold."""
+
+    def __init__(self, model: Any, fit: Fit, training: Training, half: bool) -> None:
+        keras, data = import_keras(), training.need_data()
+        self._fit, self._training = fit, training
+        rows, watched = held_back(len(data), training.settings.held_back, training.seed)
+        if not len(rows) or (training.settings.held_back and not len(watched)):
+            raise DataError(f"{data.where}: {len(data)} samples cannot be held back in part; give more")
+        read = reader(data.inputs, fit.pack, fit.task.rows)
+        self._batches = Batches(read, rows, fit.batch_size, training.cluster)
+        self.total = fit.epochs * len(self._batches)
+        self._weight = keras.Variable(1.0, trainable=False, name="worker_weight")
+        self._model = keras.Model(model.input, _bare(model.outputs))  # so that the caller's model stays uncompiled
+        self._model.compile(
+            optimizer=self._optimizer(half),
+            loss=_bare(fit.task.losses),
+            loss_weights=_bare(fit.task.weights) if fit.task.weights else None,
+            jit_compile=False,
+        )
+        self._model.optimizer.build(self._model.trainable_variables)
+        self._watch = None
+        if training.settings.held_back:
+            unseen = Batches(read, watched, fit.batch_size)
+            self._watch = Watch(self._model, unseen, watched, fit.task.score, training.settings.patience)
+
+    def resume(self) -> int:
+        """Take the newest checkpoint's state, if there is one; how many epochs it has seen."""
+        found = checkpoints.newest(self._training.checkpoints)
+        first_epoch = 0 if found is None else found[0]
+        if found is not None:
+            self._take(found[1])
+            for variable, name in zip(self._model.optimizer.variables, _names("optimizer"), strict=False):
+                variable.assign(found[1][name])
+            if self._watch is not None:
+                self._watch.restore(checkpoints.part(found[1], "watch"))
+        if self._training.cluster is not None:
+            self._training.cluster.agree(first_epoch, "the epoch to go on from")
+        return first_epoch
+
+    def train(self, first_epoch: int, advance: Advance) -> None:
+        """Every epoch that is left."""
+        fit, per_epoch = self._fit, len(self._batches)
+        if fit.at_start is not None:
+            fit.at_start()
+        if fit.after_batch is not None:
+            fit.after_batch(first_epoch * per_epoch, self.total)
+        advance(first_epoch * per_epoch, "resumed" if first_epoch else "")
+        with EpochLog(self._training.settings.tensorboard, fit.description) as epoch_log:
+            for epoch in range(first_epoch, fit.epochs):
+                if self._watch is not None and self._watch.exhausted:
+                    advance((fit.epochs - epoch) * per_epoch, "stopped early")
+                    log.info("%s: stopped after epoch %d of %d", fit.description, epoch, fit.epochs)
+                    break
+                epoch_log.write(epoch + 1, self._epoch(epoch, advance))
+                self._save(epoch + 1)
+
+    def take_best(self) -> None:
+        """The state of the best epoch, where early stopping has seen one."""
+        if self._watch is not None and self._watch.kept:
+            self._take(self._watch.kept)
+
+    def _epoch(self, epoch: int, advance: Advance) -> dict[str, float]:
+        """One pass over the rows, in an order that depends on the seed and the epoch alone; what it gave."""
+        fit, per_epoch = self._fit, len(self._batches)
+        self._batches.reorder(self._training.seed, epoch)
+        callbacks = [self._callback(epoch * per_epoch, advance)]
+        history = self._model.fit(self._batches.dataset, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
+        values = {"loss": history.history["loss"][-1], "learning_rate": float(self._model.optimizer.learning_rate)}
+        if not np.isfinite(values["loss"]):
+            raise DataError(
+                f"{fit.description}: the loss became {values['loss']} in epoch {epoch + 1}; lower the learning_rate"
+            )
+        self._share_statistics()
+        if self._watch is not None:
+            value, seen = self._watch.look()
+            if self._training.cluster is not None:
+                value = self._training.cluster.agree(value, "")
+            if (epoch + 1) * per_epoch >= fit.ramp * self.total:
+                self._watch.judge(value, self._state)
+            values |= seen
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        log.info("%s: epoch %d of %d, %s", fit.description, epoch + 1, fit.epochs, shown)
+        return values
+
+    def _callback(self, steps_before: int, advance: Advance) -> Any:
+        fit, cluster, batches, weight, total = (
+            self._fit, self._training.cluster, self._batches, self._weight, self.total
+        )  # fmt: skip
+
+        class EachBatch(import_keras().callbacks.Callback):  # type: ignore[misc]
+            def on_train_batch_begin(self, batch: int, logs: object = None) -> None:  # noqa: ARG002  # Keras names it
+                if cluster is not None:
+                    weight.assign(cluster.weight(batches.samples(batch)))
+
+            def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+                if fit.after_batch is not None:
+                    fit.after_batch(steps_before + batch + 1, total)
+                advance(1, f"loss {(logs or {}).get('loss', float('nan')):.3f}")
+
+        return EachBatch()
+
+    def _optimizer(self, half: bool) -> Any:
+        """Adam with a cosine decay to zero; behind a loss scale in half precision; shared with the other workers."""
+        optimizers = import_keras().optimizers
+        schedule = optimizers.schedules.CosineDecay(self._fit.learning_rate, self.total)
+        kind, argument = optimizers.Adam, schedule
+        if half:
+            kind, argument = optimizers.LossScaleOptimizer, optimizers.Adam(schedule)
+        if self._training.cluster is not None:
+            kind = averaging(kind, self._training.cluster, self._weight)
+        return kind(argument)
+
+    def _state(self) -> dict[str, Array]:
+        """Weights, random state and the step's own arrays."""
+        variables = zip(_names("model"), self._model.variables, strict=False)
+        arrays = {name: np.asarray(variable) for name, variable in variables}
+        own = {} if self._fit.state is None else self._fit.state.arrays()
+        return arrays | checkpoints.parted(own, "step")
+
+    def _take(self, arrays: Mapping[str, Array]) -> None:
+        for variable, name in zip(self._model.variables, _names("model"), strict=False):
+            variable.assign(arrays[name])
+        if self._fit.state is not None:
+            self._fit.state.restore(checkpoints.part(arrays, "step"))
+
+    def _save(self, epoch: int) -> None:
+        folder, cluster = self._training.checkpoints, self._training.cluster
+        if folder is None or (cluster is not None and not cluster.chief):
+            return
+        optimizer = zip(_names("optimizer"), self._model.optimizer.variables, strict=False)
+        arrays = {**self._state(), **{name: np.asarray(variable) for name, variable in optimizer}}
+        if self._watch is not None:
+            arrays |= checkpoints.parted(self._watch.arrays(), "watch")
+        checkpoints.save(folder, epoch, arrays)
+
+    def _share_statistics(self) -> None:
+        """Moving averages, which each worker took over its own rows, become their mean."""
+        averages = [v for v in self._model.non_trainable_variables if "float" in str(v.dtype)]
+        if self._training.cluster is not None and averages:
+            for variable, mean in zip(averages, self._training.cluster.mean(averages), strict=True):
+                variable.assign(mean)
+
+
+def _names(prefix: str) -> Iterator[str]:
+    return (f"{prefix}/{number}" for number in count())
 
 
 def _bare(items: Sequence[Any]) -> Any:
     """Keras's form for one output or several."""
     return items[0] if len(items) == 1 else list(items)
-
-
-def _optimizer(keras: Any, learning_rate: float, total_steps: int) -> Any:
-    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, total_steps))
-
-
-def _watcher(keras: Any, fit: Fit, steps_before: int, total: int, advance: Advance) -> Any:
-    class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
-        def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-            if fit.after_batch is not None:
-                fit.after_batch(steps_before + batch + 1, total)
-            advance(1, f"loss {(logs or {}).get('loss', float('nan')):.3f}")
-
-    return Watcher()
-
-
-def _state(model: Any) -> Sequence[Any]:
-    return [*model.variables, *model.optimizer.variables]
-
-
-def _checkpoint(model: Any, state: StepState | None, folder: Path | None, epoch: int) -> None:
-    if folder is None:
-        return
-    arrays = {f"v{index}": np.asarray(variable) for index, variable in enumerate(_state(model))}
-    if state is not None:
-        arrays |= {f"{_STEP}{name}": array for name, array in state.arrays().items()}
-    with atomic(folder / f"epoch-{epoch:04d}.npz") as temporary:
-        np.savez(temporary, **arrays)  # type: ignore[arg-type]  # numpy types **arrays as its own keywords
-    for old in sorted(folder.glob("epoch-*.npz"))[:-1]:
-        old.unlink()
-
-
-def _restore(model: Any, state: StepState | None, folder: Path | None) -> int:
-    """Load the newest checkpoint; how many epochs it has seen."""
-    newest = max(folder.glob("epoch-*.npz"), default=None) if folder is not None and folder.exists() else None
-    if newest is None:
-        return 0
-    try:
-        with newest.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            for index, variable in enumerate(_state(model)):
-                variable.assign(arrays[f"v{index}"])
-            if state is not None:
-                own = [name for name in arrays.files if name.startswith(_STEP)]
-                state.restore({name.removeprefix(_STEP): arrays[name] for name in own})
-    except UNREADABLE as problem:
-        raise DataError(f"checkpoint {newest} cannot be read ({problem}); remove it") from problem
-    return int(newest.stem.removeprefix("epoch-"))
