@@ -1,4 +1,4 @@
-"""The architectures that every method of edgekit is measured on, with random weights under which signals keep their size.
+"""The architectures that every method of edgekit is measured on, with random weights that keep signals alive.
 
 All give logits, never softmax. The convolutional networks are those of `keras.applications`; the others are written
 here. Random weights make outputs that differ from input to input, so that a comparison of outputs says something.
@@ -95,6 +95,8 @@ def _settle_norms(model: Any, seed: int) -> None:
 def _draw(generator: np.random.Generator, layer: str, weight: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     if weight in ("gamma", "moving_variance", "variance"):
         drawn = generator.uniform(0.8, 1.2, shape)
+    elif weight == "beta":  # most units on: half of them off under every norm makes a deep net magnify rounding errors
+        drawn = generator.normal(1.0, 0.1, shape)
     elif weight == "embeddings":
         drawn = generator.normal(0, 0.5, shape)
     elif len(shape) < 2:
