@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+
 import numpy as np
 
 from edgekit.compression.copying import copied
@@ -73,7 +74,7 @@ class Pruning:
             kernel.to_matrix(np.where(earlier, np.float32(-1), score))
             for (kernel, _), earlier, score in zip(self._chosen, self._earlier, self._scores(), strict=True)
         ]
-        masks = [np.empty(0)] * len(matrices)
+        masks: list[Array] = [np.empty(0)] * len(matrices)
         for own, members in self._groups:
             stay = kept([matrices[index] for index in members], own, polynomial_sparsity(progress, own.target))
             for index, mask in zip(members, stay, strict=True):

@@ -48,7 +48,8 @@ def select_kernels(
     ConfigError as `select` does, ModelError when no kernel is left.
     """
     name = step_name(step)
-    able, frozen = kernels(model), kernels(model, frozen=True)
+    able: list[Kernel] = kernels(model)
+    frozen: list[Kernel] = kernels(model, frozen=True)
     settled = select(step, dict.fromkeys(kernel.name for kernel in (*able, *frozen)))
     chosen: list[tuple[Kernel, S]] = []
     notes = [Note(name, kernel.name, "frozen: its layer does not train") for kernel in frozen]
@@ -84,6 +85,8 @@ def _replaced(step: S, settings: Mapping[str, object]) -> dict[str, None]:
     alternatives = step.ALTERNATIVES if any(name in step.ALTERNATIVES for name in settings) else ()
     if ":" in str(settings.get("pattern", "")):
         alternatives = ("sparsity",)
+    if settings.get("scheme") in ("ternary", "binary"):
+        alternatives = ("bits",)
     return dict.fromkeys(alternatives)
 
 

@@ -36,7 +36,7 @@ def least(scores: Array, count: int) -> Array:
     if count == 0:
         return np.zeros(scores.shape, bool)
     bound = np.partition(flat, count - 1)[count - 1]
-    chosen = flat < bound
+    chosen: Array = flat < bound
     chosen[np.flatnonzero(flat == bound)[: count - int(chosen.sum())]] = True
     return chosen.reshape(scores.shape)
 

@@ -269,15 +269,16 @@ class QuantizeAware:
 class QuantizeWeights:
     """Round each kernel to few values, for storage: the file packs well, and no kernel runs faster by it.
 
-    "linear" has 2^bits - 1 even steps, "logarithmic" powers of two (Miyashita et al. 2016), "ternary" {-a, 0, a}
-    (Li et al. 2016), "binary" sign times mean magnitude (Rastegari et al. 2016). Scales are per output channel.
+    "linear" has 2^bits - 1 even steps, "logarithmic" as many powers of two and zero (Miyashita et al. 2016), "ternary"
+    {-a, 0, a} (Li et al. 2016), "binary" sign times mean magnitude (Rastegari et al. 2016). Scales are per output
+    channel.
     """
 
     LAYER_SETTINGS: ClassVar[tuple[str, ...]] = ("scheme", "bits")
     ALTERNATIVES: ClassVar[tuple[str, ...]] = ()
 
     scheme: Literal["linear", "logarithmic", "ternary", "binary"] = "linear"
-    bits: int = 8  # of linear and logarithmic
+    bits: int | None = None  # of linear and logarithmic; 8 unless given
     epochs: int = 0  # fine-tuning through the rounding (straight-through)
     learning_rate: float = 2e-4
     batch_size: int = 64
@@ -285,11 +286,18 @@ class QuantizeWeights:
 
     def __post_init__(self) -> None:
         checks.choice("QuantizeWeights.scheme", self.scheme, ("linear", "logarithmic", "ternary", "binary"))
-        checks.whole("QuantizeWeights.bits", self.bits, least=2)
-        if self.bits > 8:
+        if self.bits is not None and self.scheme in ("ternary", "binary"):
+            raise ConfigError(f"QuantizeWeights.bits is {self.bits}, but '{self.scheme}' has its own; leave bits out")
+        checks.whole("QuantizeWeights.bits", self.code_bits, least=2)
+        if self.code_bits > 8:
             raise ConfigError(f"QuantizeWeights.bits is {self.bits}, expected 2 to 8")
         checks.training("QuantizeWeights", self.epochs, self.learning_rate, self.batch_size)
         checks.layer_settings("QuantizeWeights", self.layers, self.LAYER_SETTINGS)
+
+    @property
+    def code_bits(self) -> int:
+        """The bits of a linear or logarithmic code."""
+        return 8 if self.bits is None else self.bits
 
 
 Step = Distill | Prune | PruneChannels | Cluster | Factorize | QuantizeAware | QuantizeWeights
