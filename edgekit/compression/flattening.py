@@ -63,7 +63,8 @@ def from_config(layer: Any, config: dict[str, Any]) -> Any:
         reason = " ".join(str(problem).split())[:200]
         raise ModelError(
             f"layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its config ({reason}); "
-            "give its class a get_config that holds every argument of its __init__"
+            "its class needs a get_config with every argument of its __init__, and functions in it must be registered "
+            "with keras.saving.register_keras_serializable"
         ) from problem
 
 
