@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any  # Any: keras models and tensorflow functions, which have no types
 
-from edgekit.compression.fake_quantization import Simulation
+from edgekit.compression.fake_quantization import trained_simulation
 from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE, Source
 from edgekit.errors import ConversionError, ModelError, OutputError
 from edgekit.loading import LoadedModel, import_keras
@@ -22,7 +22,7 @@ def export_source(loaded: LoadedModel, work: Path) -> Source:
     trained_model = None
     if loaded.activation_ranges is not None:
         trained_model = work / "trained-saved-model"
-        _export(Simulation(loaded, loaded.activation_ranges).model, loaded, trained_model)
+        _export(trained_simulation(loaded).model, loaded, trained_model)
     return Source(loaded.name, loaded.inputs, loaded.outputs, float_model, trained_model, work)
 
 

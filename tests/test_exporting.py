@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 import edgekit
-from edgekit.compression.fake_quantization import Simulation
+from edgekit.compression.fake_quantization import trained_simulation
 from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE
 from edgekit.errors import ConversionError, ModelError
 from edgekit.exporting import export_source
@@ -50,7 +50,7 @@ def test_trained_ranges_are_exported_as_the_simulation(loaded: LoadedModel, digi
     assert source.trained_model is not None
     image = digits.test["image"]
     outputs = signature(source.trained_model, DYNAMIC_SIGNATURE)(image=tf.constant(image))["probabilities"]
-    simulated = Simulation(trained, trained.activation_ranges).model.predict(image, verbose=0)
+    simulated = trained_simulation(trained).model.predict(image, verbose=0)
     np.testing.assert_allclose(outputs, simulated, atol=1 / 256 + 1e-5)
     plain = signature(source.float_model, DYNAMIC_SIGNATURE)(image=tf.constant(image))["probabilities"]
     np.testing.assert_allclose(plain, trained.predict({"image": image})["probabilities"], atol=1e-5)

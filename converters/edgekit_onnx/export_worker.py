@@ -15,6 +15,7 @@ from edgekit_onnx.graphs import name_in_file
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
+_LOOK_UPS = ("GatherV2", "ResourceGather")
 _FAKE_QUANTIZATIONS = ("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel")
 
 
@@ -30,7 +31,8 @@ class _Frozen:
 def export(request: dict[str, Any]) -> dict[str, object]:
     """Write the ONNX file under the Keras names and in their order, with the batch dimension named "batch".
 
-    Replies with the number of kernels that the graph fake-quantizes (in narrow range): conversion folds those away.
+    Replies with the number of kernels that the graph fake-quantizes (in narrow range) for a product or a convolution:
+    conversion folds those away. A table that is looked up is none.
     """
     import onnx
 
@@ -125,7 +127,9 @@ def _arrange(model: ModelProto, inputs: list[str], outputs: list[str]) -> None:
 
 
 def _trained_kernels(graph: Any) -> int:
-    return sum(node.op in _FAKE_QUANTIZATIONS and node.attr["narrow_range"].b for node in graph.node)
+    looked_up = {name for node in graph.node if node.op in _LOOK_UPS for name in node.input}
+    fakes = [node for node in graph.node if node.op in _FAKE_QUANTIZATIONS and node.attr["narrow_range"].b]
+    return sum(node.name not in looked_up for node in fakes)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ from functools import singledispatch
 from pathlib import Path
 
 from edgekit.compression import steps, tfmot
-from edgekit.compression.canonical import canonical
+from edgekit.compression.clustering import cluster
 from edgekit.compression.distillation import distill
-from edgekit.compression.fake_quantization import check_supported
+from edgekit.compression.distributed import apply_with_engine
 from edgekit.compression.order import check_order, needs_data
 from edgekit.compression.pruning import prune
 from edgekit.compression.quantize_aware import quantize_aware
-from edgekit.compression.steps import Distill, Prune, QuantizeAware, Step, step_table
+from edgekit.compression.steps import Cluster, Distill, Prune, QuantizeAware, QuantizeWeights, Step, step_table
+from edgekit.compression.task import with_loss_of
 from edgekit.compression.training import Training, TrainingSettings
+from edgekit.compression.weight_quantization import quantize_weights
 from edgekit.data import Data, DataSource, load_data
 from edgekit.errors import DataError
 from edgekit.loading import LoadedModel, Origin, import_keras, load
@@ -44,9 +46,8 @@ def compress(
     check_order(recipe)
     settings = training or TrainingSettings()
     samples = _samples(loaded, recipe, data, settings)
-    _check_quantizable(loaded, recipe)
     origin = _origin(loaded, recipe)
-    key = loaded.sha256() + ("" if samples is None else samples.sha256()) + repr(settings)
+    key = loaded.sha256() + ("" if samples is None else samples.sha256()) + settings.identity()
     for position, step in enumerate(recipe):
         key = hashlib.sha256(f"{key} {_identity(step)} {seed}".encode()).hexdigest()
         folder = None if checkpoints is None else checkpoints / f"{position}-{steps.step_name(step)}-{key[:12]}"
@@ -73,24 +74,16 @@ def _origin(loaded: LoadedModel, recipe: Sequence[Step]) -> Origin:
     return replace(before, recipe=(*before.recipe, *map(step_table, recipe)))
 
 
-def _check_quantizable(loaded: LoadedModel, recipe: Sequence[Step]) -> None:
-    """Refuse a layer that the last step cannot take before the first step trains."""
-    if not any(isinstance(step, QuantizeAware) for step in recipe):
-        return
-    students = [step.student for step in recipe if isinstance(step, Distill) and step.student is not None]
-    subject = load(students[-1]) if students else loaded
-    check_supported(canonical(subject).model)
-
-
 def _resumable(step: Step, loaded: LoadedModel, training: Training) -> LoadedModel:
     done = None if training.checkpoints is None else training.checkpoints / "done.keras"
     if done is not None and done.exists():
-        return load(done, allow_code=True)  # our own file: what code it has was allowed when the model was loaded
+        # Our own file: what code it has was allowed when the model was loaded.
+        return with_loss_of(loaded, load(done, allow_code=True))
     import_keras().utils.set_random_seed(training.seed)  # a step makes layers, whose first weights are random
-    result = apply(step, loaded, training)
+    result = apply_with_engine(apply, step, loaded, training)
     if done is not None:
         result.save(done)
-    return result
+    return with_loss_of(loaded, result)
 
 
 def _identity(step: Step) -> str:
@@ -119,3 +112,13 @@ def _(step: Prune, loaded: LoadedModel, training: Training) -> LoadedModel:
 def _(step: QuantizeAware, loaded: LoadedModel, training: Training) -> LoadedModel:
     engine = tfmot.quantize_aware if step.engine == "tfmot" else quantize_aware
     return engine(loaded, step, training)
+
+
+@apply.register
+def _(step: Cluster, loaded: LoadedModel, training: Training) -> LoadedModel:
+    return tfmot.cluster(loaded, step, training) if step.engine == "tfmot" else cluster(loaded, step, training)
+
+
+@apply.register
+def _(step: QuantizeWeights, loaded: LoadedModel, training: Training) -> LoadedModel:
+    return quantize_weights(loaded, step, training)

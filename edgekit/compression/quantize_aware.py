@@ -2,33 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any  # Any: a keras model
 
 import numpy as np
 
-from edgekit.compression.canonical import canonical
-from edgekit.compression.fake_quantization import Simulation, has_kernel, on_grid
+from edgekit.compression.canonical import Canonical, canonical_form
+from edgekit.compression.fake_quantization import Simulation, channel_axes, quantizable_kernels
+from edgekit.compression.grids import FLOAT_BITS, Grid, shares_values
+from edgekit.compression.kernels import Kernel
 from edgekit.compression.masks import zeros_kept
+from edgekit.compression.selection import select
+from edgekit.compression.sharing import Codebook, Sharing, codebook
 from edgekit.compression.steps import QuantizeAware
 from edgekit.compression.training import Training, train_on_task
-from edgekit.loading import LoadedModel, Range, describe
+from edgekit.data import Data
+from edgekit.loading import LoadedModel, Note, Range, describe
+
+CALIBRATION_SAMPLES = 256  # of the training data, whose least and largest values the ranges begin with
+CALIBRATION_BATCH = 32
 
 
 def quantize_aware(loaded: LoadedModel, step: QuantizeAware, training: Training) -> LoadedModel:
-    """Fine-tune a folded copy under simulated int8 and return it with kernels on their grids and trained ranges."""
-    folded = canonical(loaded)
-    simulation = Simulation(folded)
-    masks = zeros_kept(folded.model)
+    """Fine-tune a folded copy under simulated int8 and return it with kernels on their grids and trained ranges.
+
+    What stays float is noted. Raises ConfigError on a pattern that matches no kernel.
+    """
+    form = canonical_form(loaded, keep_shared=_keeps_shared(loaded, step))
+    folded = form.loaded
+    bits = _bits(form, step)
+    shared = _shared(folded.model, bits) if _keeps_shared(loaded, step) else []
+    simulation = Simulation(folded, bits=bits, shared={kernel.name for kernel, _ in shared})
+    calibrate(simulation, folded, training.need_data())
+    masks, sharing = zeros_kept(folded.model), Sharing([(kernel.variable, book) for kernel, book in shared])
 
     def after_batch(_done: int, _total: int) -> None:
-        masks.apply()
+        sharing.apply()
+        if step.preserve_sparsity:
+            masks.apply()
 
-    train_on_task(simulation.model, folded, step, training, "quantization-aware training", after_batch=after_batch)
-    return snapped(folded.model, simulation.ranges())
+    description = "quantization-aware training"
+    train_on_task(simulation.model, folded, step, training, description, after_batch=after_batch, state=sharing)
+    simulation.snap()
+    other_bits = {name: count for name, count in bits.items() if count != 8}
+    finished = replace(folded, activation_ranges=simulation.ranges(), weight_bits=other_bits or None)
+    return finished.with_notes(_notes(simulation))
+
+
+def calibrate(simulation: Simulation, loaded: LoadedModel, data: Data) -> None:
+    """Let samples spread over the data set the ranges, so that training begins where the values are."""
+    rows = data.spread_rows(CALIBRATION_SAMPLES)
+    for start in range(0, len(rows), CALIBRATION_BATCH):
+        simulation.observe(loaded.pack(data.take(rows[start : start + CALIBRATION_BATCH]).inputs))
 
 
 def snapped(model: Any, ranges: dict[str, Range]) -> LoadedModel:
     """The model with every kernel on its int8 grid, and its trained ranges."""
-    for layer in filter(has_kernel, model.layers):
-        layer.kernel.assign(on_grid(layer, np.asarray(layer.kernel)))
+    for kernel in quantizable_kernels(model):
+        kernel.variable.assign(Grid(8, channel_axes(kernel)).snap(np.asarray(kernel.variable)))
     return describe(model, ranges)
+
+
+def _bits(form: Canonical, step: QuantizeAware) -> dict[str, int]:
+    """Kernel name -> bits, FLOAT_BITS where it is skipped; patterns match the names from before."""
+    users = {kernel.name: _users_name(kernel.name, form.original_names) for kernel in _kernels(form)}
+    settings = select(step, users.values())
+    chosen = {name: settings[original] for name, original in users.items()}
+    return {name: FLOAT_BITS if own is None else own.bits for name, own in chosen.items()}
+
+
+def _kernels(form: Canonical) -> list[Kernel]:
+    return quantizable_kernels(form.loaded.model)
+
+
+def _users_name(kernel: str, original_names: Mapping[str, str]) -> str:
+    layer, *parts = kernel.split("/")
+    return "/".join([original_names.get(layer, layer), *parts])
+
+
+def _keeps_shared(loaded: LoadedModel, step: QuantizeAware) -> bool:
+    """False for a model on int8 grids, unless it was clustered before: grids make equal values of their own."""
+    clustered = loaded.origin is not None and any(done.get("step") == "cluster" for done in loaded.origin.recipe)
+    return step.preserve_clusters and (loaded.activation_ranges is None or clustered)
+
+
+def _shared(model: Any, bits: Mapping[str, int]) -> list[tuple[Kernel, Codebook]]:
+    """The kernels whose values are shared, with their codebooks."""
+    rounded = (kernel for kernel in quantizable_kernels(model) if bits[kernel.name] != FLOAT_BITS)
+    sharing = (kernel for kernel in rounded if shares_values(np.asarray(kernel.variable)))
+    found = [(kernel, codebook(kernel.variable)) for kernel in sharing]
+    return [(kernel, book) for kernel, book in found if book is not None]
+
+
+def _notes(simulation: Simulation) -> list[Note]:
+    return [Note("quantize-aware", name, f"stays float: {why}") for name, why in simulation.left_float().items()]

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
-
-import keras
 import numpy as np
 import pytest
 from keras import layers
 
 import edgekit
-from edgekit.compression.fake_quantization import Simulation
-from edgekit.errors import ModelError
+from edgekit.compression.fake_quantization import trained_simulation
 from edgekit.loading import LoadedModel
 from tests.conftest import Digits
 
@@ -62,14 +58,14 @@ def test_ranges_are_found_and_no_batch_normalization_is_left(quantized: LoadedMo
 
 
 def test_the_simulation_is_as_good_as_the_plain_model(
-    quantized: LoadedModel, loaded: LoadedModel, digits: Digits
+    quantized: LoadedModel, pruned: LoadedModel, digits: Digits
 ) -> None:
     columns = {"image": digits.test["image"]}
     plain = quantized.predict(columns)["probabilities"]
-    simulated = Simulation(quantized, quantized.activation_ranges).model.predict(digits.test["image"], verbose=0)
+    simulated = trained_simulation(quantized).model.predict(digits.test["image"], verbose=0)
     assert np.mean(plain.argmax(axis=1) == simulated.argmax(axis=1)) > 0.98
     assert np.abs(plain - simulated).mean() < 0.01
-    before = accuracy(loaded.predict(columns)["probabilities"], digits)
+    before = accuracy(pruned.predict(columns)["probabilities"], digits)
     assert accuracy(simulated, digits) > before - 0.02
 
 
@@ -78,11 +74,3 @@ def test_it_can_be_done_again_on_its_own_result(quantized: LoadedModel, digits: 
     assert again.activation_ranges is not None
     assert quantized.activation_ranges is not None
     assert set(again.activation_ranges) == set(quantized.activation_ranges)
-
-
-def test_an_unsupported_layer_is_refused_before_training() -> None:
-    x = keras.Input((8, 2), name="x")
-    model: Any = keras.Model(x, layers.Dense(2)(layers.LSTM(3, name="memory")(x)))
-    data = {"x": np.zeros((4, 8, 2), np.float32), "y": np.array([0, 1, 0, 1])}
-    with pytest.raises(ModelError, match=r"quantize-aware: unsupported layer 'memory' of type LSTM"):
-        edgekit.compress(model, edgekit.QuantizeAware(), data=data)
