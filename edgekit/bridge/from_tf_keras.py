@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any  # Any: layers and tensors of both Kerases
 
 import numpy as np
 
 from edgekit.bridge.activations import HARD_SIGMOID_GAIN, is_legacy_hard_sigmoid, keras_name
 from edgekit.bridge.operators_from_tf import Operators
-from edgekit.bridge.replay import Call, Change, Replay
+from edgekit.bridge.replay import COPIED_BY_PARTS, Call, Change, Replay
 from edgekit.bridge.settings import RENAMED
+from edgekit.bridge.wrappers import held_by, range_of, wrapper_of
 from edgekit.errors import ModelError
 from edgekit.kerases import import_keras, import_tf_keras
 
@@ -24,17 +26,50 @@ def from_tf_keras(model: Any) -> Any:
     Layers keep their names ('/' becomes '_') and are shared and nested as they were; TensorFlow calls become
     `keras.ops`. Raises ModelError that names a layer or TensorFlow call which Keras 3 cannot take.
     """
-    replay = _FromTfKeras(import_keras())
-    return replay.replay(model)
+    return read_tf_keras(model).model
+
+
+@dataclass(frozen=True)
+class Read:
+    """A Keras 3 model out of a tf_keras one, and what TFMOT had trained into it."""
+
+    model: Any
+    wrapped: Mapping[str, tuple[str, ...]]  # 'prune', 'cluster' or 'quantize' -> the layers that were wrapped
+    ranges: Mapping[str, tuple[float, float]] | None  # of quantized activations, by layer or input name
+    unmapped: str = ""  # why there are no ranges, when layers were quantized
+
+
+def read_tf_keras(model: Any) -> Read:
+    """`from_tf_keras`, with what TFMOT's wrappers held beside the weights. Raises ModelError."""
+    replay = _FromTfKeras(import_keras(), on_grid=not _normalizes(model))
+    made = replay.replay(model)
+    quantized = "quantize" in replay.wrapped
+    why = "BatchNormalization layers still stand between its kernels and their grids" if not replay.on_grid else ""
+    return Read(
+        model=made,
+        wrapped={kind: tuple(names) for kind, names in replay.wrapped.items()},
+        ranges=replay.ranges if quantized and replay.on_grid else None,
+        unmapped=why if quantized else "",
+    )
+
+
+def _normalizes(model: Any) -> bool:
+    """Whether a quantized model holds BatchNormalization, which has to be folded before kernels are on their grids."""
+    layers = model._flatten_layers(include_self=False)
+    return any(type(layer).__name__ in ("BatchNormalization", "SyncBatchNormalization") for layer in layers)
 
 
 class _FromTfKeras(Replay):
     source_name, target_name, name_attribute = "tf_keras", "keras", "name"
 
-    def __init__(self, keras: Any) -> None:
+    def __init__(self, keras: Any, *, on_grid: bool) -> None:
         super().__init__(keras)
         self.tf_keras = import_tf_keras()
+        self.on_grid = on_grid
+        self.wrapped: dict[str, list[str]] = {}
+        self.ranges: dict[str, tuple[float, float]] = {}
         self._operators = Operators(keras)
+        self._inputs: list[str] = []  # names, in order
 
     def is_layer(self, operation: Any) -> bool:
         return not type(operation).__module__.endswith(".tf_op_layer")
@@ -59,8 +94,13 @@ class _FromTfKeras(Replay):
 
     def input(self, tensor: Any) -> Any:
         shape = tuple(tensor.shape)
-        dtype = str(tensor.dtype.name)
-        return self.target.Input(shape[1:], batch_size=shape[0], dtype=dtype, name=_plain_name(tensor.node.layer.name))
+        name = _plain_name(tensor.node.layer.name)
+        self._inputs.append(name)
+        return self.target.Input(shape[1:], batch_size=shape[0], dtype=str(tensor.dtype.name), name=name)
+
+    @property
+    def _input_name(self) -> str:
+        return self._inputs[0] if self._inputs else ""
 
     def model(self, inputs: Any, outputs: Any, *, name: str) -> Any:
         _rename_operators(self.target, self._nest.flatten(outputs))
@@ -68,6 +108,24 @@ class _FromTfKeras(Replay):
 
     def constant(self, value: Any) -> Any:
         return value.numpy() if hasattr(value, "numpy") else value
+
+    def twin(self, layer: Any) -> Any:
+        kind = wrapper_of(layer)
+        if kind is None or id(layer) in self._twins:
+            return super().twin(layer)
+        if kind.startswith("quantize"):
+            self.ranges.update([found] if (found := range_of(layer, self._input_name)) else [])
+        self._twins[id(layer)] = (lambda tensor: tensor) if kind == "quantize-input" else self._unwrapped(layer, kind)
+        return self._twins[id(layer)]
+
+    def _unwrapped(self, layer: Any, kind: str) -> Any:
+        held = held_by(layer, on_grid=self.on_grid)
+        self.wrapped.setdefault(kind, []).append(held.name)
+        if self.is_model(held.layer) or wrapper_of(held.layer) or type(held.layer).__name__ in COPIED_BY_PARTS:
+            return self.twin(held.layer)
+        made = self.made(held.layer)
+        self._weighted.append((held, made, self.change(held.layer)))
+        return made
 
     def operator(self, call: Call, args: Any, kwargs: dict[str, Any]) -> Any:
         return self._operators.outputs(call.operation, args, kwargs)

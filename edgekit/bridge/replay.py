@@ -24,7 +24,7 @@ WAY_OUT = (
     "or convert the model in its own Keras"
 )
 _PARTS = ("layer", "backward_layer", "cell", "cells")  # settings that are layers themselves
-_COPIED_BY_PARTS = ("Bidirectional", "TimeDistributed")  # whose weights the two Kerases may order differently
+COPIED_BY_PARTS = ("Bidirectional", "TimeDistributed")  # whose weights the two Kerases may order differently
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Replay(ABC):
         """The layer's twin, one for each layer; its weights will be copied."""
         if id(layer) not in self._twins:
             self._twins[id(layer)] = self._graph(layer) if self.is_model(layer) else self.made(layer)
-            by_parts = type(layer).__name__ in _COPIED_BY_PARTS and not lesson_of(layer)
+            by_parts = type(layer).__name__ in COPIED_BY_PARTS and not lesson_of(layer)
             if not self.is_model(layer) and not by_parts:
                 self.copy_later(layer, self._twins[id(layer)])
         return self._twins[id(layer)]

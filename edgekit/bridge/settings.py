@@ -90,7 +90,7 @@ def plain(value: Any) -> Any:
 
 
 def _check_without_effect(layer: Any, key: str, value: Any, own: dict[str, Any]) -> None:
-    default = own.get(key)
+    default: Any = own.get(key)
     same = key in own and isinstance(value, type(default)) and np.array_equal(plain(value), default)
     if not same and value is not False and key not in _WITHOUT_EFFECT:
         raise ModelError(
