@@ -7,7 +7,7 @@ from typing import Any  # Any: what a keras model is called with, and a tf.data.
 
 import numpy as np
 
-from edgekit.compression.cluster import Cluster
+from edgekit.compression.collectives import Team
 from edgekit.loading import import_keras
 from edgekit.tensors import Array
 
@@ -17,11 +17,11 @@ Row = Callable[[Array], Any]  # row numbers -> (what the model is called with, i
 class Batches:
     """A `tf.data.Dataset` of batches, in an order that can be changed between two passes over it."""
 
-    def __init__(self, read: Row, rows: Array, batch_size: int, cluster: Cluster | None = None) -> None:
-        """`read` gives the samples of some rows; every worker of a cluster takes its share of each batch."""
+    def __init__(self, read: Row, rows: Array, batch_size: int, team: Team | None = None) -> None:
+        """`read` gives the samples of some rows; every worker of a team takes its share of each batch."""
         import tensorflow as tf
 
-        self._read, self._rows, self._order, self._batch_size, self._cluster = read, rows, rows, batch_size, cluster
+        self._read, self._rows, self._order, self._batch_size, self._team = read, rows, rows, batch_size, team
         spec = import_keras().tree.map_structure(
             lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), read(rows[:1])
         )
@@ -44,7 +44,7 @@ class Batches:
         order = self._order
         for start in range(0, len(order), self._batch_size):
             rows = order[start : start + self._batch_size]
-            yield self._read(rows if self._cluster is None else self._cluster.share(rows))
+            yield self._read(rows if self._team is None else self._team.share(rows))
 
 
 def reader(

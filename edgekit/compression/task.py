@@ -90,6 +90,13 @@ def ends_in_softmax(model: Any, output: int = 0) -> bool:
     return isinstance(last, keras.layers.Softmax) or getattr(activation, "__name__", "") == "softmax"
 
 
+def with_loss_of(before: LoadedModel, after: LoadedModel) -> LoadedModel:
+    """The step's result with the loss that its model was compiled with, where that still fits: it does not when a
+    student gives logits and its teacher a softmax, or the other way about."""
+    fits = ends_in_softmax(before.model) == ends_in_softmax(after.model)
+    return replace(after, compiled_loss=before.compiled_loss if fits else None)
+
+
 def find_loss(chosen: object) -> Any:
     """The loss that a name, `module:function` or a Keras loss stands for. Raises ConfigError."""
     if not isinstance(chosen, str):

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgekit.compression import checkpoints, checks
 from edgekit.compression.batches import Batches, held_back, reader
-from edgekit.compression.cluster import Cluster, averaging
+from edgekit.compression.collectives import Team, averaging
 from edgekit.compression.logs import EpochLog
 from edgekit.compression.masks import zeros_kept
 from edgekit.compression.precision import computing_in_half, has_gpu
@@ -84,7 +84,7 @@ class Training:
     seed: int = 0
     progress: Progress = field(default_factory=LoggedProgress)
     settings: TrainingSettings = field(default_factory=TrainingSettings)
-    cluster: Cluster | None = None  # in a worker, its place among the others
+    team: Team | None = None  # in a worker, its place among the others
 
     def need_data(self) -> Data:
         """The training data. Raises DataError when there is none."""
@@ -201,7 +201,7 @@ class _Run:
         if not len(rows) or (training.settings.held_back and not len(watched)):
             raise DataError(f"{data.where}: {len(data)} samples cannot be held back in part; give more")
         read = reader(data.inputs, fit.pack, fit.task.rows)
-        self._batches = Batches(read, rows, fit.batch_size, training.cluster)
+        self._batches = Batches(read, rows, fit.batch_size, training.team)
         self.total = fit.epochs * len(self._batches)
         self._weight = keras.Variable(1.0, trainable=False, name="worker_weight")
         self._model = keras.Model(model.input, _bare(model.outputs))  # so that the caller's model stays uncompiled
@@ -227,8 +227,8 @@ class _Run:
                 variable.assign(found[1][name])
             if self._watch is not None:
                 self._watch.restore(checkpoints.part(found[1], "watch"))
-        if self._training.cluster is not None:
-            self._training.cluster.agree(first_epoch, "the epoch to go on from")
+        if self._training.team is not None:
+            self._training.team.agree(first_epoch, "the epoch to go on from")
         return first_epoch
 
     def train(self, first_epoch: int, advance: Advance) -> None:
@@ -267,8 +267,8 @@ class _Run:
         self._share_statistics()
         if self._watch is not None:
             value, seen = self._watch.look()
-            if self._training.cluster is not None:
-                value = self._training.cluster.agree(value, "")
+            if self._training.team is not None:
+                value = self._training.team.agree(value, "")
             if (epoch + 1) * per_epoch >= fit.ramp * self.total:
                 self._watch.judge(value, self._state)
             values |= seen
@@ -277,14 +277,14 @@ class _Run:
         return values
 
     def _callback(self, steps_before: int, advance: Advance) -> Any:
-        fit, cluster, batches, weight, total = (
-            self._fit, self._training.cluster, self._batches, self._weight, self.total
+        fit, team, batches, weight, total = (
+            self._fit, self._training.team, self._batches, self._weight, self.total
         )  # fmt: skip
 
         class EachBatch(import_keras().callbacks.Callback):  # type: ignore[misc]
             def on_train_batch_begin(self, batch: int, logs: object = None) -> None:  # noqa: ARG002  # Keras names it
-                if cluster is not None:
-                    weight.assign(cluster.weight(batches.samples(batch)))
+                if team is not None:
+                    weight.assign(team.weight(batches.samples(batch)))
 
             def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
                 if fit.after_batch is not None:
@@ -300,8 +300,8 @@ class _Run:
         kind, argument = optimizers.Adam, schedule
         if half:
             kind, argument = optimizers.LossScaleOptimizer, optimizers.Adam(schedule)
-        if self._training.cluster is not None:
-            kind = averaging(kind, self._training.cluster, self._weight)
+        if self._training.team is not None:
+            kind = averaging(kind, self._training.team, self._weight)
         return kind(argument)
 
     def _state(self) -> dict[str, Array]:
@@ -318,8 +318,8 @@ class _Run:
             self._fit.state.restore(checkpoints.part(arrays, "step"))
 
     def _save(self, epoch: int) -> None:
-        folder, cluster = self._training.checkpoints, self._training.cluster
-        if folder is None or (cluster is not None and not cluster.chief):
+        folder, team = self._training.checkpoints, self._training.team
+        if folder is None or (team is not None and not team.chief):
             return
         optimizer = zip(_names("optimizer"), self._model.optimizer.variables, strict=False)
         arrays = {**self._state(), **{name: np.asarray(variable) for name, variable in optimizer}}
@@ -330,8 +330,8 @@ class _Run:
     def _share_statistics(self) -> None:
         """Moving averages, which each worker took over its own rows, become their mean."""
         averages = [v for v in self._model.non_trainable_variables if "float" in str(v.dtype)]
-        if self._training.cluster is not None and averages:
-            for variable, mean in zip(averages, self._training.cluster.mean(averages), strict=True):
+        if self._training.team is not None and averages:
+            for variable, mean in zip(averages, self._training.team.mean(averages), strict=True):
                 variable.assign(mean)
 
 

@@ -26,7 +26,7 @@ _TIMEOUT_S = 600.0  # how long a worker waits for the others in one step
 
 
 @dataclass(frozen=True)
-class Cluster:
+class Team:
     """This process's place among the workers."""
 
     workers: int
@@ -70,19 +70,19 @@ class Cluster:
 _SHARED = "keep the checkpoints folder where every worker reads the same"
 
 
-def join() -> Cluster:
+def join() -> Team:
     """Enter the cluster that TF_CONFIG names; before anything else is done with TensorFlow."""
     import tensorflow as tf
 
     config = json.loads(os.environ[ENVIRONMENT])
     tf.distribute.MultiWorkerMirroredStrategy()  # starts this worker's server and waits for the others
-    return Cluster(len(config["cluster"]["worker"]), int(config["task"]["index"]))
+    return Team(len(config["cluster"]["worker"]), int(config["task"]["index"]))
 
 
-def averaging(kind: type[Any], cluster: Cluster, weight: Any) -> type[Any]:
+def averaging(kind: type[Any], team: Team, weight: Any) -> type[Any]:
     """The optimizer class `kind`, applying the mean gradient of all workers.
 
-    `weight` is a variable that holds `Cluster.weight` of the batch.
+    `weight` is a variable that holds `Team.weight` of the batch.
     """
 
     class Averaging(kind):  # type: ignore[misc]
@@ -91,7 +91,7 @@ def averaging(kind: type[Any], cluster: Cluster, weight: Any) -> type[Any]:
             import tensorflow as tf
 
             present = [tf.convert_to_tensor(gradient) * weight for gradient in grads if gradient is not None]
-            mean = iter(cluster.mean(present, _GRADIENTS))
+            mean = iter(team.mean(present, _GRADIENTS))
             averaged = [None if gradient is None else next(mean) for gradient in grads]
             return super().apply(averaged, trainable_variables)
 
