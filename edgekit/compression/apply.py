@@ -12,10 +12,20 @@ from edgekit.compression import steps, tfmot
 from edgekit.compression.clustering import cluster
 from edgekit.compression.distillation import distill
 from edgekit.compression.distributed import apply_with_engine
+from edgekit.compression.factorization import factorize
 from edgekit.compression.order import check_order, needs_data
 from edgekit.compression.pruning import prune
 from edgekit.compression.quantize_aware import quantize_aware
-from edgekit.compression.steps import Cluster, Distill, Prune, QuantizeAware, QuantizeWeights, Step, step_table
+from edgekit.compression.steps import (
+    Cluster,
+    Distill,
+    Factorize,
+    Prune,
+    QuantizeAware,
+    QuantizeWeights,
+    Step,
+    step_table,
+)
 from edgekit.compression.task import with_loss_of
 from edgekit.compression.training import Training, TrainingSettings
 from edgekit.compression.weight_quantization import quantize_weights
@@ -122,3 +132,8 @@ def _(step: Cluster, loaded: LoadedModel, training: Training) -> LoadedModel:
 @apply.register
 def _(step: QuantizeWeights, loaded: LoadedModel, training: Training) -> LoadedModel:
     return quantize_weights(loaded, step, training)
+
+
+@apply.register
+def _(step: Factorize, loaded: LoadedModel, training: Training) -> LoadedModel:
+    return factorize(loaded, step, training)
