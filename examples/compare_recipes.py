@@ -99,11 +99,10 @@ def _compare(subject: Subject, recipes: Mapping[str, Recipe], notebook: Notebook
     notebook.once(f"float, seed {seed}", lambda: _float_figures(trained(), subject))
     for name, recipe in recipes.items():
         notebook.once(f"{name}, seed {seed}", partial(run, name, recipe))
-    pair = {
-        name: folder / name / f"{subject.name}-1.0.0.edgekit" for name in ("int8 by calibration", "half the channels")
-    }
-    if all(path.exists() for path in pair.values()):
-        notebook.once(f"latency in ms, seed {seed}", lambda: latencies_ms(pair))
+    names = ("int8 by calibration", "half the channels", "half the channels, QAT")
+    bundles = {name: (folder / name / f"{subject.name}-1.0.0.edgekit", "tflite-int8") for name in names}
+    if all(path.exists() for path, _ in bundles.values()):
+        notebook.once(f"latency in ms, seed {seed}", lambda: latencies_ms(bundles))
 
 
 def _float_figures(model: LoadedModel, subject: Subject) -> dict[str, float]:

@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any  # Any: keras models
 
@@ -86,19 +87,14 @@ def accuracy(model: LoadedModel, data: Data) -> float:
     return float(np.mean(scores.argmax(axis=-1) == data.need_labels()))
 
 
-def latencies_ms(bundles: Mapping[str, Path]) -> dict[str, float]:
-    """Median latency of each bundle's best variant, one thread, in turns in one process."""
-    sessions = {name: edgekit.open_bundle(path) for name, path in bundles.items()}
-    samples = {name: session.sample() for name, session in sessions.items()}
-    calls = {name: _call(session, samples[name]) for name, session in sessions.items()}
+def latencies_ms(variants: Mapping[str, tuple[Path, str]]) -> dict[str, float]:
+    """Median latency of variants, each given as (bundle, variant id): one thread, in turns in one process."""
+    sessions = {name: edgekit.open_bundle(path, variant=variant) for name, (path, variant) in variants.items()}
+    calls = {name: partial(session.run, session.sample()) for name, session in sessions.items()}
     timings = measure(calls, warmup=WARMUP, runs=RUNS)
     for session in sessions.values():
         session.close()
     return {name: timing.median_ms for name, timing in timings.items()}
-
-
-def _call(session: Any, sample: Mapping[str, Any]) -> Callable[[], object]:
-    return lambda: session.run(sample)
 
 
 class Notebook:

