@@ -9,6 +9,7 @@ from functools import singledispatch
 from pathlib import Path
 
 from edgekit.compression import steps, tfmot
+from edgekit.compression.channels import prune_channels
 from edgekit.compression.clustering import cluster
 from edgekit.compression.distillation import distill
 from edgekit.compression.distributed import apply_with_engine
@@ -21,6 +22,7 @@ from edgekit.compression.steps import (
     Distill,
     Factorize,
     Prune,
+    PruneChannels,
     QuantizeAware,
     QuantizeWeights,
     Step,
@@ -111,6 +113,11 @@ def apply(step: object, _loaded: LoadedModel, _training: Training) -> LoadedMode
 @apply.register
 def _(step: Distill, loaded: LoadedModel, training: Training) -> LoadedModel:
     return distill(loaded, step, training)
+
+
+@apply.register
+def _(step: PruneChannels, loaded: LoadedModel, training: Training) -> LoadedModel:
+    return prune_channels(loaded, step, training)
 
 
 @apply.register

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import edgekit
 from benchmarks import zoo
 from edgekit.compression.channels import prune_channels
 from edgekit.compression.channels.choosing import kept_units
@@ -262,6 +263,20 @@ def test_a_model_without_anything_to_cut() -> None:
 def test_data_that_is_needed_and_missing(loaded: LoadedModel, settings: Any) -> None:
     with pytest.raises(DataError, match="data"):
         cut(loaded, ratio=0.5, **settings)
+
+
+def test_steps_before_and_after_compose(loaded: LoadedModel, few: Columns, tmp_path: Path) -> None:
+    recipe = (
+        edgekit.Prune(0.5, epochs=0),
+        edgekit.PruneChannels(ratio=0.5, epochs=1),
+        edgekit.QuantizeAware(epochs=1),
+    )
+    small = edgekit.compress(loaded, *recipe, data=few, checkpoints=tmp_path)
+    assert small.model.get_layer("conv").filters == 4
+    assert small.sparsity > 0.3
+    assert any(note.step == "prune-channels" and "multiply-accumulates became" in note.text for note in small.notes)
+    again = edgekit.compress(loaded, *recipe, data=few, checkpoints=tmp_path)
+    assert all(np.array_equal(a, b) for a, b in zip(small.model.get_weights(), again.model.get_weights(), strict=True))
 
 
 def test_nested_models_are_cut_inside() -> None:
