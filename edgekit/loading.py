@@ -1,29 +1,29 @@
-"""Any Keras model in, a `LoadedModel` out: a Keras 3 model and its facts.
-
-This version reads Keras 3's `.keras` files and live Keras 3 models.
-"""
+"""Any Keras model in, a `LoadedModel` out: a Keras 3 model and its facts."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
+import tempfile
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any  # Any: a keras.Model; keras has no types
 
+from edgekit.architectures import as_functional, build_architecture, is_tf_keras_model, load_weights
+from edgekit.bridge.from_tf_keras import Read, read_tf_keras
+from edgekit.compiled import readable_loss, serialized_loss
 from edgekit.errors import DataError, ModelError, OutputError
 from edgekit.files import atomic, sha256_file
 from edgekit.kerases import import_keras as import_keras  # for whoever works on a loaded model
 from edgekit.layers import keras_layers
+from edgekit.model_files import read_member, refusal
+from edgekit.opening_files import open_file, wrapper_notes
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec
 
 FACTS_MEMBER = "edgekit.json"  # our own member in a .keras file; Keras ignores it
-CODE_LAYERS = ("Lambda", "TFSMLayer")
 
 Range = tuple[float, float]
 
@@ -62,7 +62,7 @@ class LoadedModel:
     activation_ranges: Mapping[str, Range] | None = None
     weight_bits: Mapping[str, int] | None = None  # by layer name, beside activation_ranges: where a grid is not 8 bits
     notes: tuple[Note, ...] = ()  # in the order of the steps
-    compiled_loss: Any = None  # the loss that the model was compiled with
+    compiled_loss: Any = None  # as `compile` took it; from a file, only a loss of Keras's own
     origin: Origin | None = None  # None for a model that was not compressed
     file_sha256: str | None = None  # of the file that it was loaded from
 
@@ -119,6 +119,7 @@ class LoadedModel:
             "weight_bits": self.weight_bits,
             "notes": [asdict(note) for note in self.notes],
             "origin": kept,
+            "compiled_loss": serialized_loss(self.compiled_loss),
         }
 
     def summary(self) -> str:
@@ -150,42 +151,68 @@ class LoadedModel:
         return replace(self, notes=(*self.notes, *notes))
 
 
-def load(source: object, *, allow_code: bool = False) -> LoadedModel:
-    """Load a model: a path to a Keras 3 `.keras` file, a live Keras 3 model, or a LoadedModel (returned as it is).
+def load(
+    source: object,
+    *,
+    architecture: str | Callable[[], Any] | None = None,
+    allow_code: bool = False,
+    trusted: bool = False,
+) -> LoadedModel:
+    """Load a model: a file, a live model of Keras 3 or tf_keras, or a LoadedModel (returned as it is).
 
-    A file that carries code (Lambda, TFSMLayer) is refused unless `allow_code`. Raises ModelError.
+    Files: `.keras` and `.h5` of Keras 3 and of tf_keras, a SavedModel folder that tf_keras wrote, and a file of weights
+    together with `architecture`, a function (or "module:function") that builds the model. TFMOT's wrappers are taken
+    off. A file that carries code is refused unless `allow_code`. Files are opened in a process of their own first,
+    unless they are `trusted` because edgekit wrote them itself. Raises ModelError.
     """
     if isinstance(source, LoadedModel):
         return source
-    if isinstance(source, str | Path):
-        return _load_file(Path(source), allow_code)
-    return describe(source)
+    if not isinstance(source, str | Path):
+        return describe(source)
+    if architecture is not None:
+        return _load_weights(Path(source), architecture)
+    return _load_file(Path(source), allow_code, trusted)
 
 
 def describe(model: Any, activation_ranges: Mapping[str, Range] | None = None) -> LoadedModel:
-    """A LoadedModel around a live, built Keras 3 model. Raises ModelError when it is not one."""
+    """A LoadedModel around a live, built model of Keras 3 or tf_keras. Raises ModelError when it is not one."""
     keras = import_keras()
+    if is_tf_keras_model(model):
+        return _bridged(read_tf_keras(model))
     if not isinstance(model, keras.Model):
         kind = f"{type(model).__module__}.{type(model).__name__}"
-        raise ModelError(f"expected a Keras 3 model or a .keras path, got {kind}; a tf_keras model is not read yet")
-    functional = _functional(keras, model)
+        raise ModelError(f"expected a Keras model or a path to a model file, got {kind}")
+    functional = as_functional(model)
     inputs = tuple(_spec(tensor.name, tensor) for tensor in functional.inputs)
     outputs = tuple(
         _spec(name, tensor) for name, tensor in zip(_unique(functional.output_names), functional.outputs, strict=True)
     )
-    return LoadedModel(functional, inputs, outputs, activation_ranges)
+    loss = getattr(model, "loss", None) if getattr(model, "compiled", False) else None
+    return LoadedModel(functional, inputs, outputs, activation_ranges, compiled_loss=loss)
 
 
-def _load_file(path: Path, allow_code: bool) -> LoadedModel:
-    config, facts = _read_archive(path)
-    if not allow_code:
-        _refuse_code(config, path)
-    keras = import_keras()
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=not allow_code)
-    except Exception as problem:  # keras raises whatever its layers raise
-        raise ModelError(_reason(problem, config, path)) from problem
-    return _with_facts(describe(model), facts, path)
+def _bridged(read: Read) -> LoadedModel:
+    notes = wrapper_notes(read.wrapped, read.unmapped)
+    return replace(describe(read.model, read.ranges), notes=tuple(Note("load", "", text) for text in notes))
+
+
+def _load_file(path: Path, allow_code: bool, trusted: bool) -> LoadedModel:
+    with tempfile.TemporaryDirectory(prefix="edgekit-load-") as folder:
+        opened = open_file(path, Path(folder, "bridged.keras"), allow_code=allow_code, trusted=trusted)
+        try:
+            model = import_keras().saving.load_model(opened.path, compile=False, safe_mode=not allow_code)
+        except Exception as problem:  # keras raises whatever its layers raise
+            raise refusal(problem, read_member(opened.path, "config.json"), path) from problem
+        facts = read_member(opened.path, FACTS_MEMBER) or {}
+    found = _bridged(Read(model, opened.wrapped, opened.ranges, opened.unmapped))
+    found = replace(found, compiled_loss=readable_loss(opened.loss), file_sha256=sha256_file(path))
+    return _with_facts(found, facts, path) if facts else found
+
+
+def _load_weights(path: Path, architecture: str | Callable[[], Any]) -> LoadedModel:
+    model = build_architecture(architecture)
+    load_weights(model, path)
+    return replace(describe(model), file_sha256=sha256_file(path))
 
 
 def _with_facts(loaded: LoadedModel, facts: dict[str, Any], path: Path) -> LoadedModel:
@@ -197,7 +224,7 @@ def _with_facts(loaded: LoadedModel, facts: dict[str, Any], path: Path) -> Loade
         weight_bits=read.weight_bits,
         notes=read.notes,
         origin=origin,
-        file_sha256=sha256_file(path),
+        compiled_loss=readable_loss(read.compiled_loss),
     )
 
 
@@ -216,82 +243,7 @@ class _Facts:
     weight_bits: Mapping[str, int] | None = None
     notes: tuple[Note, ...] = ()
     origin: _OriginFacts | None = None
-
-
-def _read_archive(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`config.json` and our own facts."""
-    if not path.exists():
-        raise ModelError(f"no model file {path}")
-    if path.is_dir() or path.suffix in (".h5", ".hdf5", ".pb"):
-        raise ModelError(f"{path}: this version reads Keras 3's .keras files; open it in Keras and save it as .keras")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-            if broken is not None:
-                raise ModelError(f"{path}: member '{broken}' is damaged; copy or save the file again")
-            config = json.loads(archive.read("config.json"))
-            facts = json.loads(archive.read(FACTS_MEMBER)) if FACTS_MEMBER in archive.namelist() else {}
-    except OSError as problem:
-        raise ModelError(f"cannot read {path}: {problem.strerror or problem}") from problem
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError, ValueError) as problem:
-        raise ModelError(f"{path}: not a Keras 3 .keras file, or cut short ({problem})") from problem
-    if not isinstance(config, dict):
-        raise ModelError(f"{path}: not a Keras 3 .keras file (its config.json is not an object)")
-    return config, facts
-
-
-def _refuse_code(config: dict[str, Any], path: Path) -> None:
-    for class_name, name, _ in _layers_of(config):
-        if class_name in CODE_LAYERS:
-            raise ModelError(
-                f"{path}: layer '{name}' ({class_name}) can run code when it is loaded; "
-                "replace it, or pass --allow-code if you trust the file"
-            )
-
-
-def _layers_of(node: object) -> Iterator[tuple[str, str, bool]]:
-    """(class name, layer name, whether the class is Keras's own) of every serialized object."""
-    if isinstance(node, dict):
-        if "class_name" in node:
-            config = node.get("config")
-            name = str(config.get("name", "?") if isinstance(config, dict) else "?")
-            yield str(node["class_name"]), name, str(node.get("module")).startswith("keras")
-        for value in node.values():
-            yield from _layers_of(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _layers_of(value)
-
-
-def _reason(problem: Exception, config: dict[str, Any], path: Path) -> str:
-    """One line out of Keras's many; a layer class that Keras does not know is named with its layer."""
-    text = str(problem)
-    for class_name, name, known in _layers_of(config):
-        if f"'{class_name}'" in text and not known:
-            return (
-                f"{path}: unsupported layer '{name}' of type {class_name}: Keras does not know the class; "
-                "load it with keras.saving.register_keras_serializable and pass the live model to edgekit"
-            )
-    return f"{path}: Keras cannot load it: {' '.join(str(problem).split())[:300]}"
-
-
-def _functional(keras: Any, model: Any) -> Any:
-    """A Functional view that shares the model's weights but not its compile state."""
-    if isinstance(model, keras.Sequential) and not model.built:
-        raise ModelError(f"model '{model.name}' is not built; give its first layer an Input")
-    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
-        raise ModelError(
-            f"model '{model.name}' is a subclass of keras.Model ({type(model).__name__}) without a layer graph; "
-            "rebuild it as Functional or Sequential"
-        )
-    if isinstance(model, keras.Sequential):  # which has no `input` until it is called
-        return keras.Model(model.inputs[0], model.outputs[0], name=_scope_name(model.name))
-    return keras.Model(model.input, model.output, name=_scope_name(model.name))
-
-
-def _scope_name(name: str) -> str:
-    """A model's name as TensorFlow takes it for a scope."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    compiled_loss: Any = None
 
 
 def _spec(name: str, tensor: Any) -> TensorSpec:

@@ -46,6 +46,7 @@ class ModelFile:
     kind: Kind
     config: dict[str, Any]  # the serialized model; empty for weights and SavedModels
     loss: Any = None  # the serialized loss of a compiled model
+    legacy: bool = False  # written by Keras 2 or tf_keras
 
 
 def examine(path: Path, *, allow_code: bool) -> ModelFile:
@@ -102,6 +103,18 @@ def classes_in(node: object) -> Iterator[tuple[str, str, bool]]:
             yield from classes_in(value)
 
 
+def refusal(problem: Exception, config: object, path: Path) -> ModelError:
+    """One line out of Keras's many; a layer class that Keras does not know is named with its layer."""
+    text = " ".join(str(problem).split())
+    for class_name, name, known in classes_in(config):
+        if not known and (f"'{class_name}'" in text or f"Unknown layer: {class_name}" in text):
+            return ModelError(
+                f"{path}: unsupported layer '{name}' of type {class_name}: Keras does not know the class; "
+                "load it with keras.saving.register_keras_serializable and pass the live model to edgekit"
+            )
+    return ModelError(f"{path}: Keras cannot load it: {text[:300]}")
+
+
 def read_member(path: Path, name: str) -> Any:
     """The JSON in a member of a zip that was examined before; None when it is not there."""
     with zipfile.ZipFile(path) as archive:
@@ -147,10 +160,10 @@ def _look_at_zip(path: Path) -> ModelFile:
         raise ModelError(f"{path}: not a .keras file, or cut short ({problem})") from problem
     if not isinstance(config, dict) or not isinstance(version, dict):
         raise ModelError(f"{path}: not a .keras file (its config.json is not an object)")
-    legacy = str(version.get("keras_version", "3")).startswith(("1.", "2."))
+    legacy = not str(version.get("keras_version", "3")).startswith("3")
     compiled = config.get("compile_config")
     loss = compiled.get("loss") if isinstance(compiled, dict) else None
-    return ModelFile(path, Kind.TF_KERAS if legacy else Kind.KERAS_3, config, loss)
+    return ModelFile(path, Kind.TF_KERAS if legacy else Kind.KERAS_3, config, loss, legacy)
 
 
 def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
@@ -188,14 +201,21 @@ def _look_at_hdf5(path: Path) -> ModelFile:
     try:
         with h5py.File(path, "r") as file:
             texts = {name: file.attrs.get(name) for name in ("model_config", "training_config")}
+            legacy = not _text(file.attrs.get("keras_version", "2")).startswith("3")
+            legacy_weights = "layer_names" in file.attrs
     except (OSError, RuntimeError, KeyError, ValueError) as problem:
         raise ModelError(f"{path}: not an HDF5 file, or cut short ({problem})") from problem
     if texts["model_config"] is None:
-        return ModelFile(path, Kind.WEIGHTS, {})
+        return ModelFile(path, Kind.WEIGHTS, {}, legacy=legacy_weights)
     config, training = (_attribute(text, path) for text in texts.values())
     if not isinstance(config, dict):
         raise ModelError(f"{path}: its model_config is not an object; save the model again")
-    return ModelFile(path, Kind.HDF5, config, training.get("loss") if isinstance(training, dict) else None)
+    loss = training.get("loss") if isinstance(training, dict) else None
+    return ModelFile(path, Kind.HDF5, config, loss, legacy)
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _attribute(text: Any, path: Path) -> Any:

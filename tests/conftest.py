@@ -29,6 +29,13 @@ class Digits:
         return {name: array[:count] for name, array in self.train.items()}
 
 
+@pytest.fixture(autouse=True)
+def _no_trial(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras 3 files are opened in this process alone, which is quick; tests of the trial are marked `trial`."""
+    if request.node.get_closest_marker("trial") is None:
+        monkeypatch.setattr("edgekit.opening_files.TRY_FIRST", False)
+
+
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     """A trained CNN of 1,500 parameters with BatchNormalization, a depthwise convolution and Dropout."""
@@ -51,7 +58,7 @@ def loaded(digits: Digits) -> LoadedModel:
     """The trained CNN as edgekit loads it; tests must not change it."""
     from edgekit.loading import load
 
-    return load(digits.model)
+    return load(digits.model, trusted=True)
 
 
 def load_digits() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
