@@ -34,7 +34,7 @@ def positive(name: str, value: float) -> None:
 def whole(name: str, value: float, *, least: int) -> None:
     """Raise ConfigError unless the value is a whole number, `least` or more."""
     number(name, value)
-    if value < least or value != int(value):
+    if value < least or not float(value).is_integer():
         raise ConfigError(f"{name} must be a whole number, {least} or more, got {value:g}")
 
 
@@ -61,6 +61,10 @@ def training(step: str, epochs: int, learning_rate: float, batch_size: int, *, l
 
 def layer_settings(step: str, layers: Mapping[str, object], allowed: tuple[str, ...]) -> None:
     """Check the shape of per-layer settings: pattern -> "skip" or a table of some of the step's own settings."""
+    if not isinstance(layers, Mapping):
+        raise ConfigError(
+            f'{step}.layers is {layers!r}, expected a table of name patterns, such as {{"block_*": "skip"}}'
+        )
     for pattern, settings in layers.items():
         where = f"{step}.layers['{pattern}']"
         if settings == SKIP:
