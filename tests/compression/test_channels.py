@@ -171,6 +171,12 @@ def test_heads_of_attention_go_whole() -> None:
     assert reasons["narrow_0"].startswith("all 32 channels stay: 'attention_norm_0' (LayerNormalization) takes its")
 
 
+def test_heads_are_not_rounded_to_multiples() -> None:
+    x = keras.Input((4, 8), name="x")
+    model = keras.Model(x, layers.Dense(2)(layers.MultiHeadAttention(16, 2, name="attention")(x, x)))
+    assert cut(model, ratio=0.25).model.get_layer("attention").num_heads == 12
+
+
 @pytest.mark.parametrize("scope", ["layer", "global"])
 @pytest.mark.parametrize("budget", ["max_parameters", "max_macs"])
 def test_a_budget_is_met_and_used(scope: str, budget: str) -> None:

@@ -20,6 +20,14 @@ class Doubling(layers.Layer):  # type: ignore[misc]
         return tensor * 2
 
 
+class Projecting(layers.Layer):  # type: ignore[misc]
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(shape[-1], 6), name="kernel")
+
+    def call(self, tensor: Any) -> Any:
+        return keras.ops.matmul(tensor, self.kernel)
+
+
 @keras.saving.register_keras_serializable("tests")  # type: ignore[untyped-decorator]
 def own_activation(tensor: Any) -> Any:
     return tensor
@@ -110,7 +118,24 @@ def test_scores_of_attention_keep_its_heads() -> None:
 def test_a_stateful_layer_keeps_its_units() -> None:
     x = keras.Input((5, 6), batch_size=2, name="x")
     model = keras.Model(x, layers.Dense(2)(layers.LSTM(4, stateful=True, name="lstm")(x)))
-    assert not any(len(found.units) for found in channel_graph(flat(model)).groups)
+    found = group(channel_graph(flat(model)), "lstm")
+    assert (found.fixed, found.reason) == (4, "'lstm' (LSTM) keeps its state from batch to batch")
+
+
+def test_a_layer_of_the_users_own_with_kernels_is_listed_itself() -> None:
+    graph = graph_of(Projecting(name="own"))
+    assert group(graph, "own").reason == group(graph, "first").reason
+    assert "'own' (Projecting) is not known to channel pruning" in group(graph, "own").reason
+
+
+def test_a_weight_that_is_not_known_keeps_the_channels() -> None:
+    """Low-rank adapters add weights that a Dense does not have otherwise."""
+    x = keras.Input((4,), name="x")
+    adapted = layers.Dense(6, name="adapted")
+    model = keras.Model(x, layers.Dense(2)(adapted(x)))
+    adapted.enable_lora(2)
+    graph = channel_graph(keras.Model(model.inputs, model.outputs))
+    assert "'adapted' (Dense) has a weight 'lora_kernel_a' that is not known" in group(graph, "adapted").reason
 
 
 def test_channels_of_a_residual_sum_go_together() -> None:

@@ -24,6 +24,7 @@ class Findings:
     slices: dict[int, dict[int, Indices]] = field(default_factory=dict)  # id of a variable -> {axis: atoms along it}
     edits: dict[int, list[Edit]] = field(default_factory=dict)  # id of an operation -> changes to its settings
     roles: dict[tuple[int, str], Indices] = field(default_factory=dict)  # what a shared layer was first called with
+    refused: set[int] = field(default_factory=set)  # ids of operations that are not followed
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,16 @@ class Call:
         return Layout(-1, self.findings.atoms.fixed(size or 0, reason))
 
     def refuse(self, reason: str) -> list[Layout]:
-        """Fix everything that goes in and comes out."""
+        """Fix everything that goes in and comes out; a layer with kernels counts as one that makes channels."""
+        self.findings.refused.add(id(self.operation))
         for tensor in (*self.tensors, *self.masks):
             self.fix(self.layout(tensor).atoms, reason)
-        return [self.fixed_layout(tensor, reason) for tensor in self.outputs]
+        layouts = [self.fixed_layout(tensor, reason) for tensor in self.outputs]
+        if any(len(weight.shape) > 1 for weight in getattr(self.operation, "weights", ())):
+            for index, layout in enumerate(layouts):
+                size = len(layout.atoms)
+                self.unite(layout.atoms, self.make(f"refused output {index} of {size}", size))
+        return layouts
 
     def constants(self) -> list[tuple[int, ...]]:
         """Shapes of the arrays among the arguments; numbers left out."""

@@ -144,7 +144,9 @@ def _with_global_ratios(
 
 
 def _multiple(group: Group, round_to: int) -> int:
-    """How many units make a multiple of `round_to` channels in the group's first layer."""
+    """How many units make a multiple of `round_to` channels in the group's first layer; a head is wide by itself."""
+    if group.blocks[0].what == "heads":
+        return 1
     count = len(group.units) + group.fixed
     channels = max(1, len(group.blocks[0].atoms) // count)
     return round_to // gcd(round_to, channels)

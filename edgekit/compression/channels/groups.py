@@ -73,11 +73,12 @@ def _layouts(call: Call) -> list[Layout]:
         return call.refuse(f"{call.label} is quantized")
     layouts = rule(call)
     unknown = [weight for weight in getattr(operation, "weights", ()) if id(weight) not in call.findings.slices]
-    if not unknown:
+    if not unknown or id(operation) in call.findings.refused:
         return layouts
+    reason = f"{call.label} has a weight '{unknown[0].name}' that is not known to channel pruning"
     for layout in layouts:
-        call.fix(layout.atoms, f"{call.label} has a weight '{unknown[0].name}' that is not known to channel pruning")
-    return call.refuse(f"{call.label} has a weight '{unknown[0].name}' that is not known to channel pruning")
+        call.fix(layout.atoms, reason)
+    return call.refuse(reason)
 
 
 def _groups(findings: Findings, roots: Indices) -> Iterable[Group]:
