@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any  # Any: a keras.Model; keras has no types
@@ -185,7 +185,7 @@ def describe(model: Any, activation_ranges: Mapping[str, Range] | None = None) -
     functional = as_functional(model)
     inputs = tuple(_spec(tensor.name, tensor) for tensor in functional.inputs)
     outputs = tuple(
-        _spec(name, tensor) for name, tensor in zip(_unique(functional.output_names), functional.outputs, strict=True)
+        _spec(name, tensor) for name, tensor in zip(unique_names(functional.output_names), functional.outputs, strict=True)
     )
     loss = getattr(model, "loss", None) if getattr(model, "compiled", False) else None
     return LoadedModel(functional, inputs, outputs, activation_ranges, compiled_loss=loss)
@@ -253,7 +253,7 @@ def _spec(name: str, tensor: Any) -> TensorSpec:
     return TensorSpec(name, shape, str(tensor.dtype))
 
 
-def _unique(names: list[str]) -> list[str]:
+def unique_names(names: Sequence[str]) -> list[str]:
     """Two outputs of one layer share its name: number the later ones."""
     return [name if names.index(name) == index else f"{name}_{index}" for index, name in enumerate(names)]
 

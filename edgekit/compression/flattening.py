@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any  # Any: keras models, operations and tensors, which have no types
 
 from edgekit.errors import ModelError
-from edgekit.loading import import_keras
+from edgekit.loading import import_keras, unique_names
 
 Remake = Callable[[Any, str], Any]  # (operation, name) -> a new operation of that name, not yet called
 
@@ -93,11 +93,6 @@ def nodes(model: Any) -> Iterator[Any]:
 def is_layer(operation: Any) -> bool:
     """True for a layer, False for an operation of keras.ops."""
     return isinstance(operation, import_keras().Layer)
-
-
-def unique_names(names: Sequence[str]) -> list[str]:
-    """Two outputs of one layer share its name: number the later ones, as edgekit names outputs."""
-    return [name if names.index(name) == index else f"{name}_{index}" for index, name in enumerate(names)]
 
 
 class _Replay:
