@@ -185,7 +185,8 @@ def describe(model: Any, activation_ranges: Mapping[str, Range] | None = None) -
     functional = as_functional(model)
     inputs = tuple(_spec(tensor.name, tensor) for tensor in functional.inputs)
     outputs = tuple(
-        _spec(name, tensor) for name, tensor in zip(unique_names(functional.output_names), functional.outputs, strict=True)
+        _spec(name, tensor)
+        for name, tensor in zip(unique_names(functional.output_names), functional.outputs, strict=True)
     )
     loss = getattr(model, "loss", None) if getattr(model, "compiled", False) else None
     return LoadedModel(functional, inputs, outputs, activation_ranges, compiled_loss=loss)
