@@ -12,12 +12,14 @@ from edgekit.loading import load
 FORMAT_OF_SUFFIX = {".tflite": "tflite", ".onnx": "onnx"}
 
 
-def inspect(path: Path, *, allow_code: bool = False) -> Inspection:
+def inspect(path: Path, *, architecture: str | None = None, allow_code: bool = False) -> Inspection:
     """Inputs, outputs, bytes, and each layer's bytes, precision and sparsity. Raises ModelError or ConversionError."""
     if not path.exists():
         raise ModelError(f"no file {path}")
     if path.suffix in FORMAT_OF_SUFFIX:
         return find_converter(FORMAT_OF_SUFFIX[path.suffix]).inspect(path)
-    loaded = load(path, allow_code=allow_code)
+    loaded = load(path, architecture=architecture, allow_code=allow_code)
     layers = tuple(keras_layers(loaded.model))
-    return Inspection("keras", loaded.inputs, loaded.outputs, path.stat().st_size, loaded.parameters, layers)
+    files = path.rglob("*") if path.is_dir() else [path]  # a SavedModel is a folder
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return Inspection("keras", loaded.inputs, loaded.outputs, size, loaded.parameters, layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,7 @@ class BuildRequest:
     budget: Budget = field(default_factory=Budget)
     resume: bool = False
     allow_code: bool = False
+    architecture: str | Callable[[], object] | None = None
     progress: Progress = field(default_factory=LoggedProgress)
 
 
@@ -80,11 +81,13 @@ def build(
     budget: Budget | None = None,
     resume: bool = False,
     allow_code: bool = False,
+    architecture: str | Callable[[], object] | None = None,
     progress: Progress | None = None,
 ) -> Build:
     """Make `output` (`NAME-VERSION.edgekit`), with `report.html`, `report.json` and the compressed `.keras` beside it.
 
-    `model` is a path, a Keras 3 model, or what `compress` returned. `recipe` is applied first, on the `train` data.
+    `model` is a path, a live Keras model, or what `compress` returned; `architecture` builds it when the path holds
+    weights alone. `recipe` is applied first, on the `train` data.
     `calibration` defaults to `train`. `targets` are profile names, or a dict of names to precisions (None: the
     profile's choice). `labels` are class names. With `resume`, an interrupted build of the same inputs goes on after
     its last finished epoch. Nothing appears at `output` unless every stage succeeded; a budget that is not met is said
@@ -93,15 +96,21 @@ def build(
     return run(
         BuildRequest(
             model, targets, evaluation, Path(output), calibration, calibration_samples, train, recipe, labels, metric,
-            budget or Budget(), resume, allow_code, progress or LoggedProgress(),
+            budget or Budget(), resume, allow_code, architecture, progress or LoggedProgress(),
         )
     )  # fmt: skip
 
 
 def build_project(
-    project: Project, folder: Path, *, resume: bool = False, allow_code: bool = False, progress: Progress | None = None
+    project: Project,
+    folder: Path,
+    *,
+    resume: bool = False,
+    allow_code: bool = False,
+    architecture: str | None = None,
+    progress: Progress | None = None,
 ) -> Build:
-    """Build a project file into `folder`."""
+    """Build a project file into `folder`; `architecture` goes before the file's."""
     data = project.data
     return build(
         project.model,
@@ -117,6 +126,7 @@ def build_project(
         budget=project.budget,
         resume=resume,
         allow_code=allow_code,
+        architecture=architecture or project.architecture,
         progress=progress,
     )
 
@@ -166,7 +176,7 @@ class _Inputs:
 
 
 def _load(request: BuildRequest) -> _Inputs:
-    model = load(request.model, allow_code=request.allow_code)
+    model = load(request.model, architecture=request.architecture, allow_code=request.allow_code)
     check_names(model)
     if request.metric == "top1":
         need_classes(model, why="metric top1")

@@ -49,6 +49,7 @@ class _File:
     model: str
     data: DataSection
     targets: Mapping[str, TargetSection]
+    architecture: str | None = None
     labels: str | None = None
     compress: tuple[Mapping[str, object], ...] = ()
     budget: Budget = field(default_factory=Budget)
@@ -67,6 +68,7 @@ class Project:
     targets: Mapping[str, tuple[str, ...] | None]
     budget: Budget
     folder: Path
+    architecture: str | None = None  # "module:function" that builds the model whose weights alone the file holds
 
     def locate(self, source: str) -> str:
         """A data source with a path made relative to the project file; `module:function` stays."""
@@ -103,7 +105,14 @@ def load_project(path: Path) -> Project:
         targets=targets,
         budget=file.budget,
         folder=path.parent,
+        architecture=_function(file.architecture, path.name),
     )
+
+
+def _function(reference: str | None, where: str) -> str | None:
+    if reference is not None and not _is_function(reference):
+        raise ConfigError(f"{where}: architecture is '{reference}', expected \"module:function\"")
+    return reference
 
 
 def _located(step: Step, folder: Path) -> Step:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from edgekit.cli import summary
-from edgekit.cli.output import add_allow_code, emit, progress, quiet_tensorflow
+from edgekit.cli.output import add_allow_code, add_architecture, emit, progress, quiet_tensorflow
 from edgekit.cli.progress import shown_progress
 from edgekit.project import load_project
 
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted build stopped")
     add_allow_code(parser)
+    add_architecture(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +30,12 @@ def run(args: argparse.Namespace) -> int:
     sys.path.insert(0, str(args.project.resolve().parent))  # so that module:function may stand beside the project file
     try:
         made = build_project(
-            project, args.output, resume=args.resume, allow_code=args.allow_code, progress=shown_progress()
+            project,
+            args.output,
+            resume=args.resume,
+            architecture=args.architecture,
+            allow_code=args.allow_code,
+            progress=shown_progress(),
         )
     except KeyboardInterrupt:
         progress("stopped; the same command with --resume goes on after the last whole epoch")

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edgekit.cli.output import add_allow_code, emit, quiet_tensorflow
+from edgekit.cli.output import add_allow_code, add_architecture, emit, quiet_tensorflow
 from edgekit.conversion import check_precision, find_converter
 from edgekit.errors import ConversionError
 from edgekit.files import atomic
@@ -18,7 +18,7 @@ CALIBRATION_SAMPLES = 200
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit convert`."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a .keras or .h5 file, or a SavedModel folder")
     parser.add_argument("--to", required=True, metavar="FORMAT", help="tflite or onnx")
     parser.add_argument(
         "--precision", default="fp32", metavar="P", help="fp32 (default), fp16, int8, int8-float-io, dynamic-int8"
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", metavar="DATA", help="an .npz or module:function of real inputs, for int8")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     add_allow_code(parser)
+    add_architecture(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from edgekit.exporting import export_source
     from edgekit.loading import load
 
-    loaded = load(args.model, allow_code=args.allow_code)
+    loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code)
     data = args.calibration and representative(args.calibration, loaded.inputs, samples=CALIBRATION_SAMPLES)
     with tempfile.TemporaryDirectory(prefix="edgekit-convert-") as folder, atomic(args.output) as temporary:
         source = export_source(loaded, Path(folder))

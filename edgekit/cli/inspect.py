@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 
 from edgekit.bundle import Bundle
-from edgekit.cli.output import add_allow_code, emit, quiet_tensorflow
+from edgekit.cli.output import add_allow_code, add_architecture, emit, quiet_tensorflow
 from edgekit.cli.table import table
 from edgekit.conversion import Inspection
 from edgekit.manifest import Manifest
@@ -16,8 +17,11 @@ from edgekit.tensors import TensorSpec
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit inspect`."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="a .keras, .tflite, .onnx or .edgekit file")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a model (.keras, .h5, a SavedModel), .tflite, .onnx or .edgekit"
+    )
     add_allow_code(parser)
+    add_architecture(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,10 +31,11 @@ def run(args: argparse.Namespace) -> int:
             bundle.verify()
             emit(args, _bundle_json(bundle.manifest), _bundle_text(bundle.manifest))
         return 0
+    sys.path.insert(0, "")  # module:function may stand in this folder
     quiet_tensorflow()
     from edgekit.inspection import inspect
 
-    found = inspect(args.file, allow_code=args.allow_code)
+    found = inspect(args.file, architecture=args.architecture, allow_code=args.allow_code)
     emit(args, dataclasses.asdict(found), _model_text(found))
     return 0
 

@@ -31,6 +31,13 @@ def add_allow_code(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_architecture(parser: argparse.ArgumentParser) -> None:
+    """Declare --architecture."""
+    parser.add_argument(
+        "--architecture", metavar="MODULE:FUNCTION", help="builds the model whose weights alone the file holds"
+    )
+
+
 def quiet_tensorflow() -> None:
     """Import TensorFlow, where it is installed, without the start-up notes that its C++ writes to stderr."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -90,7 +90,7 @@ def _resumable(step: Step, loaded: LoadedModel, training: Training) -> LoadedMod
     done = None if training.checkpoints is None else training.checkpoints / "done.keras"
     if done is not None and done.exists():
         # Our own file: what code it has was allowed when the model was loaded.
-        return with_loss_of(loaded, load(done, allow_code=True))
+        return with_loss_of(loaded, load(done, allow_code=True, trusted=True))
     import_keras().utils.set_random_seed(training.seed)  # a step makes layers, whose first weights are random
     result = apply_with_engine(apply, step, loaded, training)
     if done is not None:

@@ -74,7 +74,7 @@ def _in_workers(step: Step, loaded: LoadedModel, training: Training) -> LoadedMo
                 _watch(running, folder / PROGRESS, training.progress)
             finally:
                 workers.stop_all()  # one that waits for one that failed would wait long
-        return load(folder / RESULT, allow_code=True)  # our own file
+        return load(folder / RESULT, allow_code=True, trusted=True)  # our own file
 
 
 def _watch(running: list[Future[None]], reports: Path, progress: Progress) -> None:
