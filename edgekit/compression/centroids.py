@@ -15,7 +15,7 @@ from edgekit.tensors import Array
 Initialization = Literal["kmeans++", "linear", "density"]
 
 _ROUNDS = 300
-_SEEN = 65_536  # numbers that the first centroids are drawn from, spread evenly over the sorted ones
+_SEEN = 16_384  # numbers that the first centroids are drawn from, spread evenly over the sorted ones
 
 
 def centroids(numbers: Array, count: int, initialization: Initialization, seed: int) -> Array:

@@ -44,7 +44,7 @@ def least(scores: Array, count: int) -> Array:
 def layer_adaptive(scores: Array) -> Array:
     """Magnitudes made comparable between kernels: w² / Σ v² over all |v| ≥ |w| (Lee et al. 2021, LAMP)."""
     squares = np.square(np.maximum(scores, 0, dtype=np.float64)).reshape(-1)
-    order = np.argsort(-squares, kind="stable")
+    order = np.argsort(-squares)
     sums = np.cumsum(squares[order])
     adapted = np.empty_like(squares)
     adapted[order] = squares[order] / np.maximum(sums, np.finfo(np.float64).tiny)
