@@ -55,6 +55,8 @@ def reader(
     def read(rows: Array) -> Any:
         wanted = targets(rows)
         features = pack({name: column[rows] for name, column in inputs.items()})
+        if isinstance(features, list):
+            features = tuple(features)  # to tf.data a list is one array; to Keras both are several inputs
         return features, wanted[0] if len(wanted) == 1 else wanted
 
     return read

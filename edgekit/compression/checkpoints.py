@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any  # Any: keras variables, which have no types
 
 import numpy as np
 
@@ -42,3 +43,17 @@ def part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 def parted(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     """The same arrays with `prefix/` before their names."""
     return {f"{prefix}/{name}": array for name, array in arrays.items()}
+
+
+def values(variables: Sequence[Any]) -> dict[str, Array]:
+    """What the variables hold, by their numbers."""
+    return {str(number): np.asarray(variable) for number, variable in enumerate(variables)}
+
+
+def assign(variables: Sequence[Any], arrays: Mapping[str, Array]) -> None:
+    """Give the variables what `values` took from them. Raises DataError when it came from another model."""
+    shapes = {str(number): tuple(variable.shape) for number, variable in enumerate(variables)}
+    if shapes != {name: array.shape for name, array in arrays.items()}:
+        raise DataError("the checkpoints are of another model; remove them, or give another folder")
+    for number, variable in enumerate(variables):
+        variable.assign(arrays[str(number)])

@@ -1,61 +1,151 @@
-"""Distillation: a student learns the teacher's soft labels, computed once, and the true ones."""
+"""Distillation: a student learns the teacher's outputs, which are computed once, and the true labels."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any  # Any: keras objects, which have no types
 
-import numpy as np
-
+from edgekit.compression.copying import copied
+from edgekit.compression.feature_matching import Match, match_loss, matches
+from edgekit.compression.flattening import flat
 from edgekit.compression.steps import Distill
-from edgekit.compression.task import Task, ends_in_softmax
+from edgekit.compression.students import make_student
+from edgekit.compression.task import ORIGINAL_OUTPUTS, Task, ends_in_softmax, task_of, with_loss_of
+from edgekit.compression.teacher_cache import teacher_outputs
 from edgekit.compression.training import Fit, Training, fine_tune
 from edgekit.errors import ModelError
-from edgekit.loading import LoadedModel, describe, import_keras, load, need_classes
+from edgekit.loading import LoadedModel, Note, describe, import_keras, load
 from edgekit.tensors import Array
 
 _TINY = 1e-7  # keeps the logarithm of a probability finite
 
 
 def distill(loaded: LoadedModel, step: Distill, training: Training) -> LoadedModel:
-    """Train the student on the teacher's outputs; the student is what goes on."""
-    classes = need_classes(loaded, why="distill")
+    """Train the student on the teacher's outputs; the student is what goes on.
+
+    Raises ModelError on a student that does not match or cannot be made, DataError on labels that do not fit the loss.
+    """
     import_keras().utils.set_random_seed(training.seed)  # the student's first weights are random
-    student = _student(loaded, step)
-    data = training.need_data()
-    (teacher_outputs,) = loaded.predict(data.inputs).values()
-    targets = _targets(teacher_outputs, data.need_labels(), classes, loaded.model)
-    task = Task((_loss(step, classes, ends_in_softmax(student.model)),), (targets,))
-    description = f"distil into {student.model.count_params():,} parameters"
-    fit = Fit(description, step.epochs, step.batch_size, step.learning_rate, task, student.pack)
-    fine_tune(student.model, fit, training)
-    return student
+    student = with_loss_of(loaded, _student(loaded, step))
+    matching = bool(step.features or step.attention)
+    teacher = flat(loaded.model) if matching else loaded.model
+    found = matches(step, teacher, student.model)
+    hard, notes = _labels_task(student, training, step)
+    with _cache_folder(training) as folder:
+        view = import_keras().Model(teacher.input, [*teacher.outputs, *(match.teacher for match in found)])
+        names = [f"output {number}" for number in range(len(loaded.outputs))] + [match.name for match in found]
+        targets = teacher_outputs(loaded, view, names, training, folder)
+        lesson = _Lesson(step, loaded, student, found, targets, hard, _is_classifier(loaded, training.settings.loss))
+        task = replace(lesson.task(), score=training.score(student))
+        description = f"distil into {student.parameters:,} parameters"
+        fit = Fit(description, step.epochs, step.batch_size, step.learning_rate, task, student.pack)
+        fine_tune(lesson.model(), fit, training)
+    return replace(student, model=copied(student.model)).with_notes(notes)
 
 
-def narrow(model: Any, width: float) -> Any:
-    """A freshly initialized copy with `width` times the channels and units; layers that make outputs keep theirs."""
-    keras = import_keras()
-    last = {tensor._keras_history.operation.name for tensor in model.outputs}
+@dataclass(frozen=True)
+class _Lesson:
+    """What the student's training model gives, and what it should give."""
 
-    def clone(layer: Any) -> Any:
-        config = layer.get_config()
-        if layer.name not in last:
-            for key in ("filters", "units"):
-                if key in config:
-                    config[key] = max(1, round(config[key] * width))
-        return type(layer).from_config(config)
+    step: Distill
+    teacher: LoadedModel
+    student: LoadedModel
+    matches: list[Match]
+    targets: list[Array]  # the teacher's outputs, then those of the matches
+    hard: Task | None  # the labels' own loss; None: the teacher's outputs alone
+    classifier: bool
 
-    try:
-        return keras.models.clone_model(model, clone_function=clone)
-    except (ValueError, TypeError) as problem:
-        raise ModelError(
-            f"Distill.width: a narrower '{model.name}' does not fit together ({str(problem).splitlines()[0]}); "
-            "give a student model instead"
-        ) from problem
+    def model(self) -> Any:
+        """The student with the outputs that are compared: its own, its projections, and its own for the labels."""
+        keras, student = import_keras(), self.student.model
+        again = [] if self.hard is None else [keras.layers.Identity(name="for_labels")(student.outputs[0])]
+        return keras.Model(student.input, [*student.outputs, *(match.student for match in self.matches), *again])
+
+    def task(self) -> Task:
+        """Losses, targets and weights, in the order of the model's outputs."""
+        outputs = len(self.student.outputs)
+        soft = 1.0 if self.hard is None else self.step.weight
+        losses = [self._output_loss(index) for index in range(outputs)]
+        losses += [match_loss(match, self.targets[outputs + index]) for index, match in enumerate(self.matches)]
+        weights = [soft] * outputs + [self.step.feature_weight] * len(self.matches)
+        if self.hard is None:
+            return Task(tuple(losses), tuple(self.targets), tuple(weights))
+        return Task((*losses, *self.hard.losses), (*self.targets, *self.hard.targets), (*weights, 1 - self.step.weight))
+
+    def _output_loss(self, index: int) -> Any:
+        soft = (ends_in_softmax(self.teacher.model, index), ends_in_softmax(self.student.model, index))
+        if not any(soft) and not self.classifier:
+            return import_keras().losses.MeanSquaredError()
+        if self.step.objective == "logits-mse":
+            return logits_loss(*soft)
+        return soft_target_loss(*soft, self.step.temperature)
+
+
+def soft_target_loss(teacher_softmax: bool, student_softmax: bool, temperature: float) -> Any:
+    """T² · KL(teacher at T ‖ student at T), whose gradients keep their size as T grows (Hinton et al. 2015)."""
+    ops = import_keras().ops
+
+    def loss(wanted: Any, got: Any) -> Any:
+        teacher = ops.log_softmax(_logits(wanted, teacher_softmax) / temperature)
+        student = ops.log_softmax(_logits(got, student_softmax) / temperature)
+        return temperature**2 * ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
+
+    return loss
+
+
+def logits_loss(teacher_softmax: bool, student_softmax: bool) -> Any:
+    """Mean squared difference of the logits, each sample's about their mean, which a softmax does not tell."""
+    ops = import_keras().ops
+
+    def loss(wanted: Any, got: Any) -> Any:
+        teacher, student = _logits(wanted, teacher_softmax), _logits(got, student_softmax)
+        difference = teacher - student
+        return ops.mean(ops.square(difference - ops.mean(difference, axis=-1, keepdims=True)), axis=-1)
+
+    return loss
+
+
+def _logits(outputs: Any, softmax: bool) -> Any:
+    ops = import_keras().ops
+    outputs = ops.cast(outputs, "float32")
+    return ops.log(outputs + _TINY) if softmax else outputs
+
+
+def _is_classifier(loaded: LoadedModel, loss: object) -> bool:
+    """Whether a model without a softmax gives logits: what is trained by a cross-entropy, and by default."""
+    chosen = loss if loss not in (None, ORIGINAL_OUTPUTS) else loaded.compiled_loss
+    if chosen is None:
+        return loaded.classes is not None and len(loaded.outputs[0].shape) == 2
+    name = chosen if isinstance(chosen, str) else getattr(chosen, "name", getattr(chosen, "__name__", ""))
+    return loaded.classes is not None and "crossentropy" in name.replace("_", "") and "binary" not in name
+
+
+def _labels_task(student: LoadedModel, training: Training, step: Distill) -> tuple[Task | None, list[Note]]:
+    """What the labels teach, and a note where they teach nothing."""
+    data, loss = training.need_data(), training.settings.loss
+    if step.weight == 1:
+        return None, []
+    if data.labels is None:
+        reason = "the data has no labels"
+    elif loss == ORIGINAL_OUTPUTS:
+        reason = f'the loss is "{ORIGINAL_OUTPUTS}"'
+    elif len(student.outputs) > 1:
+        reason = f"the model has {len(student.outputs)} outputs"
+    else:
+        return task_of(student, data, loss), []
+    return None, [Note("distill", "", f"{reason}: the teacher's outputs alone are learned, whatever the weight")]
 
 
 def _student(loaded: LoadedModel, step: Distill) -> LoadedModel:
-    if step.width is not None:
-        return describe(narrow(loaded.model, step.width))
+    """The student, ready to be trained, with the teacher's notes and its own."""
+    if step.student is None:
+        model, notes = make_student(loaded.model, step)
+        made = loaded.with_model(model)
+        return replace(made, outputs=describe(model).outputs).with_notes(notes)
     student = load(step.student)
     if (student.inputs, [o.shape for o in student.outputs]) != (loaded.inputs, [o.shape for o in loaded.outputs]):
         raise ModelError(
@@ -63,27 +153,15 @@ def _student(loaded: LoadedModel, step: Distill) -> LoadedModel:
             f"{', '.join(map(str, student.outputs))}, expected {', '.join(map(str, loaded.inputs))} "
             f"and {', '.join(map(str, loaded.outputs))}"
         )
-    keras = import_keras()
-    copy = keras.models.clone_model(student.model)
-    copy.set_weights(student.model.get_weights())
-    return describe(copy)
+    own = flat(student.model) if step.features or step.attention else copied(student.model)
+    return replace(describe(own), notes=(*loaded.notes, *student.notes))
 
 
-def _targets(teacher_outputs: Array, labels: Array, classes: int, teacher: Any) -> Array:
-    """[one-hot labels, teacher logits] side by side: shape (n, 2 * classes) float32."""
-    logits = np.log(teacher_outputs + _TINY) if ends_in_softmax(teacher) else teacher_outputs
-    return np.concatenate([np.eye(classes, dtype=np.float32)[labels], logits.astype(np.float32)], axis=1)
-
-
-def _loss(step: Distill, classes: int, softmax: bool) -> Any:
-    """weight * T² * cross-entropy(teacher at T, student at T) + (1 - weight) * cross-entropy(labels, student)."""
-    ops = import_keras().ops
-
-    def loss(targets: Any, outputs: Any) -> Any:
-        logits = ops.log(outputs + _TINY) if softmax else outputs
-        hard = -ops.sum(targets[:, :classes] * ops.log_softmax(logits), axis=-1)
-        teacher = ops.softmax(targets[:, classes:] / step.temperature)
-        soft = -ops.sum(teacher * ops.log_softmax(logits / step.temperature), axis=-1)
-        return step.weight * step.temperature**2 * soft + (1 - step.weight) * hard
-
-    return loss
+@contextmanager
+def _cache_folder(training: Training) -> Iterator[Path]:
+    """Where the teacher's outputs lie: beside the steps' checkpoints, so that other steps and runs find them."""
+    if training.checkpoints is not None:
+        yield training.checkpoints.parent
+        return
+    with tempfile.TemporaryDirectory(prefix="edgekit-teacher-") as name:
+        yield Path(name)

@@ -7,9 +7,8 @@ seen and what the step itself keeps are in the checkpoint, and the order of the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal, Protocol  # Any: keras objects, which have no types
 
@@ -223,8 +222,7 @@ class _Run:
         first_epoch = 0 if found is None else found[0]
         if found is not None:
             self._take(found[1])
-            for variable, name in zip(self._model.optimizer.variables, _names("optimizer"), strict=False):
-                variable.assign(found[1][name])
+            checkpoints.assign(self._model.optimizer.variables, checkpoints.part(found[1], "optimizer"))
             if self._watch is not None:
                 self._watch.restore(checkpoints.part(found[1], "watch"))
         if self._training.team is not None:
@@ -306,14 +304,12 @@ class _Run:
 
     def _state(self) -> dict[str, Array]:
         """Weights, random state and the step's own arrays."""
-        variables = zip(_names("model"), self._model.variables, strict=False)
-        arrays = {name: np.asarray(variable) for name, variable in variables}
         own = {} if self._fit.state is None else self._fit.state.arrays()
-        return arrays | checkpoints.parted(own, "step")
+        weights = checkpoints.values(self._model.variables)
+        return {**checkpoints.parted(weights, "model"), **checkpoints.parted(own, "step")}
 
     def _take(self, arrays: Mapping[str, Array]) -> None:
-        for variable, name in zip(self._model.variables, _names("model"), strict=False):
-            variable.assign(arrays[name])
+        checkpoints.assign(self._model.variables, checkpoints.part(arrays, "model"))
         if self._fit.state is not None:
             self._fit.state.restore(checkpoints.part(arrays, "step"))
 
@@ -321,8 +317,8 @@ class _Run:
         folder, team = self._training.checkpoints, self._training.team
         if folder is None or (team is not None and not team.chief):
             return
-        optimizer = zip(_names("optimizer"), self._model.optimizer.variables, strict=False)
-        arrays = {**self._state(), **{name: np.asarray(variable) for name, variable in optimizer}}
+        optimizer = checkpoints.values(self._model.optimizer.variables)
+        arrays = {**self._state(), **checkpoints.parted(optimizer, "optimizer")}
         if self._watch is not None:
             arrays |= checkpoints.parted(self._watch.arrays(), "watch")
         checkpoints.save(folder, epoch, arrays)
@@ -333,10 +329,6 @@ class _Run:
         if self._training.team is not None and averages:
             for variable, mean in zip(averages, self._training.team.mean(averages), strict=True):
                 variable.assign(mean)
-
-
-def _names(prefix: str) -> Iterator[str]:
-    return (f"{prefix}/{number}" for number in count())
 
 
 def _bare(items: Sequence[Any]) -> Any:

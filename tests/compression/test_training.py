@@ -144,6 +144,13 @@ def test_a_damaged_checkpoint_is_named(model: Any, training: Training) -> None:
         fine_tune(model, fit_for(model, training), training)
 
 
+def test_checkpoints_of_another_model_are_said(model: Any, training: Training) -> None:
+    fine_tune(model, fit_for(model, training), training)
+    other = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    with pytest.raises(DataError, match=r"the checkpoints are of another model; remove them"):
+        fine_tune(other, fit_for(other, training), training)
+
+
 def test_a_loss_that_is_not_a_number_is_said(model: Any, training: Training) -> None:
     fit = fit_for(model, training, learning_rate=1e30)
     with pytest.raises(DataError, match=r"fine-tune: the loss became nan in epoch \d; lower the learning_rate"):
@@ -362,7 +369,7 @@ def test_a_tensorboard_folder_that_cannot_be_written(model: Any, training: Train
     ("settings", "message"),
     [
         ({"patience": 0}, r"training.patience must be a whole number, 1 or more, got 0"),
-        ({"validation_fraction": 20}, r"training.validation_fraction is a fraction in \(0, 1\), got 20; for 20 % write"),
+        ({"validation_fraction": 20}, r"training.validation_fraction is a fraction in \(0, 1\), got 20; for 20 %"),
         ({"workers": 0}, r"training.workers must be a whole number, 1 or more, got 0"),
         ({"workers": 2}, r'training.workers is 2: several need engine = "multi-worker"'),
         ({"engine": "mirror"}, r"training.engine is 'mirror'; did you mean 'mirrored'\?"),
