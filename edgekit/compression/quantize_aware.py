@@ -9,8 +9,8 @@ from typing import Any  # Any: a keras model
 import numpy as np
 
 from edgekit.compression.canonical import Canonical, canonical_form
-from edgekit.compression.fake_quantization import Simulation, channel_axes, quantizable_kernels
-from edgekit.compression.grids import FLOAT_BITS, Grid, shares_values
+from edgekit.compression.fake_quantization import Simulation, quantizable_kernels
+from edgekit.compression.grids import FLOAT_BITS, shares_values
 from edgekit.compression.kernels import Kernel
 from edgekit.compression.masks import zeros_kept
 from edgekit.compression.selection import select
@@ -18,7 +18,7 @@ from edgekit.compression.sharing import Codebook, Sharing, codebook
 from edgekit.compression.steps import QuantizeAware
 from edgekit.compression.training import Training, train_on_task
 from edgekit.data import Data
-from edgekit.loading import LoadedModel, Note, Range, describe
+from edgekit.loading import LoadedModel, Note, Range
 
 CALIBRATION_SAMPLES = 256  # of the training data, whose least and largest values the ranges begin with
 CALIBRATION_BATCH = 32
@@ -29,13 +29,10 @@ def quantize_aware(loaded: LoadedModel, step: QuantizeAware, training: Training)
 
     What stays float is noted. Raises ConfigError on a pattern that matches no kernel.
     """
-    form = canonical_form(loaded, keep_shared=_keeps_shared(loaded, step))
-    folded = form.loaded
-    bits = _bits(form, step)
-    shared = _shared(folded.model, bits) if _keeps_shared(loaded, step) else []
-    simulation = Simulation(folded, bits=bits, shared={kernel.name for kernel, _ in shared})
-    calibrate(simulation, folded, training.need_data())
-    masks, sharing = zeros_kept(folded.model), Sharing([(kernel.variable, book) for kernel, book in shared])
+    prepared = Prepared(loaded, step)
+    simulation, model = prepared.simulation(), prepared.loaded.model
+    calibrate(simulation, prepared.loaded, training.need_data())
+    masks, sharing = zeros_kept(model), Sharing([(kernel.variable, book) for kernel, book in prepared.shared])
 
     def after_batch(_done: int, _total: int) -> None:
         sharing.apply()
@@ -43,11 +40,33 @@ def quantize_aware(loaded: LoadedModel, step: QuantizeAware, training: Training)
             masks.apply()
 
     description = "quantization-aware training"
-    train_on_task(simulation.model, folded, step, training, description, after_batch=after_batch, state=sharing)
-    simulation.snap()
-    other_bits = {name: count for name, count in bits.items() if count != 8}
-    finished = replace(folded, activation_ranges=simulation.ranges(), weight_bits=other_bits or None)
-    return finished.with_notes(_notes(simulation))
+    train_on_task(
+        simulation.model, prepared.loaded, step, training, description, after_batch=after_batch, state=sharing
+    )
+    return prepared.finished(simulation)
+
+
+class Prepared:
+    """A copy of a model in canonical form, and what the step wants of its kernels."""
+
+    def __init__(self, loaded: LoadedModel, step: QuantizeAware) -> None:
+        """Raises ConfigError on a pattern that matches no kernel."""
+        keeps_shared = _keeps_shared(loaded, step)
+        form = canonical_form(loaded, keep_shared=keeps_shared)
+        self.loaded = form.loaded
+        self.bits = _bits(form, step)  # by kernel name
+        self.shared = _shared(form.loaded.model, self.bits) if keeps_shared else []
+
+    def simulation(self, ranges: Mapping[str, Range] | None = None) -> Simulation:
+        """The simulation of the copy, whose weights it shares."""
+        return Simulation(self.loaded, ranges, bits=self.bits, shared={kernel.name for kernel, _ in self.shared})
+
+    def finished(self, simulation: Simulation) -> LoadedModel:
+        """The copy with its kernels on their grids, the simulation's ranges, and notes on what stays float."""
+        simulation.snap()
+        other_bits = {name: count for name, count in self.bits.items() if count != 8}
+        finished = replace(self.loaded, activation_ranges=simulation.ranges(), weight_bits=other_bits or None)
+        return finished.with_notes(_notes(simulation))
 
 
 def calibrate(simulation: Simulation, loaded: LoadedModel, data: Data) -> None:
@@ -55,13 +74,6 @@ def calibrate(simulation: Simulation, loaded: LoadedModel, data: Data) -> None:
     rows = data.spread_rows(CALIBRATION_SAMPLES)
     for start in range(0, len(rows), CALIBRATION_BATCH):
         simulation.observe(loaded.pack(data.take(rows[start : start + CALIBRATION_BATCH]).inputs))
-
-
-def snapped(model: Any, ranges: dict[str, Range]) -> LoadedModel:
-    """The model with every kernel on its int8 grid, and its trained ranges."""
-    for kernel in quantizable_kernels(model):
-        kernel.variable.assign(Grid(8, channel_axes(kernel)).snap(np.asarray(kernel.variable)))
-    return describe(model, ranges)
 
 
 def _bits(form: Canonical, step: QuantizeAware) -> dict[str, int]:
