@@ -1,0 +1,197 @@
+"""Every compression step on every architecture: what runs, and what is refused with which words.
+
+    python benchmarks/compression_matrix.py [--architectures LSTM,Conv1D] [--columns prune,cluster] [-o PAGE.md]
+
+Each cell is one training step on two random samples. Results are kept in a .jsonl beside the page: an interrupted run
+goes on with the cells that are missing. Cells that broke, without a sentence of edgekit's, are run again; --again runs
+all that are asked for. The page is written anew after each architecture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import matrix_cells, zoo  # noqa: E402  # a script's own folder is on the path, the repository is not
+from edgekit import workers  # noqa: E402
+from edgekit.errors import EdgekitError, ModelError  # noqa: E402
+
+LIMIT_S = 900  # for one cell
+COLUMNS = (*matrix_cells.STEPS, *matrix_cells.BARE)
+NATIVE = tuple(column for column in matrix_cells.STEPS if not column.startswith("tfmot"))
+_LEGACY = {"TF_USE_LEGACY_KERAS": "1"}
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+
+Key = tuple[str, str]  # architecture, column
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What happened."""
+
+    outcome: str  # ran, refused, failed; started when a process died in it
+    text: str
+
+
+def main() -> None:
+    """Run what is missing, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architectures", type=_listed(tuple(zoo.ARCHITECTURES)), default=tuple(zoo.ARCHITECTURES))
+    parser.add_argument("--columns", "--steps", type=_listed(COLUMNS), default=COLUMNS)
+    parser.add_argument("--again", action="store_true", help="run cells that have results, too")
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "compression-matrix.md")
+    args = parser.parse_args()
+    journal = args.output.with_suffix(".jsonl")
+    if args.again:
+        forget(journal, [(name, column) for name in args.architectures for column in args.columns])
+    for architecture in args.architectures:
+        for columns, environment in grouped(args.columns):
+            fill(journal, architecture, columns, environment)
+        args.output.write_text(page(read(journal)), encoding="utf-8")
+    print(summary(read(journal)))
+
+
+def fill(journal: Path, architecture: str, columns: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run the cells that are missing or broke; a process that dies costs the cell that it was in."""
+    missing = [column for column in columns if _is_open(read(journal).get((architecture, column)))]
+    while missing:
+        print(f"{architecture}: {', '.join(missing)}", file=sys.stderr)
+        request = {"architecture": architecture, "columns": missing, "journal": str(journal), "limit_s": LIMIT_S}
+        try:
+            workers.call(
+                "benchmarks.matrix_cells", request, timeout_s=(LIMIT_S + 60.0) * len(missing), what=architecture,
+                error=ModelError, environment={**_QUIET, **environment},
+            )  # fmt: skip
+            return
+        except EdgekitError as problem:
+            died = next(
+                (c for c in missing if read(journal).get((architecture, c), Cell("", "")).outcome == "started"), ""
+            )
+            if not died:
+                raise
+            append(journal, (architecture, died), Cell("failed", str(problem)[:300]))
+            missing = missing[missing.index(died) + 1 :]
+
+
+def grouped(columns: Sequence[str]) -> Iterator[tuple[list[str], Mapping[str, str]]]:
+    """Columns that can share a process, and its environment: bare TFMOT wants another TensorFlow."""
+    bare = [column for column in columns if column in matrix_cells.BARE]
+    others = [column for column in columns if column not in bare]
+    if others:
+        yield others, {}
+    if bare:
+        yield bare, _LEGACY
+
+
+def read(journal: Path) -> dict[Key, Cell]:
+    """The last word on each cell."""
+    if not journal.exists():
+        return {}
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    return {(line["architecture"], line["column"]): Cell(line["outcome"], line["text"]) for line in lines}
+
+
+def append(journal: Path, key: Key, cell: Cell) -> None:
+    """Add the last word on a cell."""
+    line = {"architecture": key[0], "column": key[1], "outcome": cell.outcome, "text": cell.text}
+    with journal.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def forget(journal: Path, keys: Sequence[Key]) -> None:
+    """Drop these cells, and what was said before the last word on the others."""
+    kept = {key: cell for key, cell in read(journal).items() if key not in set(keys)}
+    journal.write_text("", encoding="utf-8")
+    for key, cell in kept.items():
+        append(journal, key, cell)
+
+
+def page(cells: Mapping[Key, Cell]) -> str:
+    """The Markdown page."""
+    sentences: list[str] = []
+    native = _table(cells, NATIVE, sentences)
+    tfmot = _table(cells, [f"{kind} {step}" for step in _TFMOT for kind in ("tfmot", "bare")], sentences)
+    listed = "\n".join(f"{number}. {sentence}" for number, sentence in enumerate(sentences, 1))
+    return _PAGE.format(native=native, tfmot=tfmot, sentences=listed or "None.", summary=summary(cells))
+
+
+def summary(cells: Mapping[Key, Cell]) -> str:
+    """How many cells ran, were refused, broke, and are not there yet."""
+    outcomes = [
+        cells.get((name, column), Cell("missing", "")).outcome for name in zoo.ARCHITECTURES for column in COLUMNS
+    ]
+    counts = {word: outcomes.count(word) for word in ("ran", "refused", "failed")}
+    return ", ".join(
+        f"{count} {word}" for word, count in {**counts, "not run": len(outcomes) - sum(counts.values())}.items()
+    )
+
+
+_TFMOT = ("prune", "cluster", "quantize-aware")
+_PAGE = """# Which step works on which architecture
+
+Written by `python benchmarks/compression_matrix.py`. Each cell is one training step on two random samples, with random
+weights and small inputs (the defaults of `benchmarks/zoo.py`): it tells what runs, not how good the result is.
+A number in brackets is a sentence below. "left" counts the layers or kernels that a step noted as left as they were, or
+as partly so; `LoadedModel.notes` and `summary()` name each with the reason. {summary}.
+
+## The native engine
+
+Settings: half of the weights; 2 of 4; a quarter of the channels; 16 values per kernel; 70 % of the energy; half the
+width; 8 and 4 bits; 4-bit powers of two.
+
+{native}
+
+## TFMOT
+
+Left of each pair: `engine = "tfmot"`, which wraps layer by layer and leaves what TFMOT refuses. Right: TFMOT called on
+the whole bridged model (`prune_low_magnitude`, `cluster_weights`, `quantize_model`).
+
+{tfmot}
+
+## Sentences
+
+{sentences}
+"""
+
+
+def _table(cells: Mapping[Key, Cell], columns: Sequence[str], sentences: list[str]) -> str:
+    rows = [["architecture", *columns], ["---"] * (len(columns) + 1)]
+    for name in zoo.ARCHITECTURES:
+        rows.append([name, *(_shown(cells.get((name, column)), sentences) for column in columns)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _shown(cell: Cell | None, sentences: list[str]) -> str:
+    if cell is None or cell.outcome == "started":
+        return "not run"
+    if cell.outcome == "ran":
+        return cell.text
+    if cell.text not in sentences:
+        sentences.append(cell.text)
+    return f"{'refused' if cell.outcome == 'refused' else '**broke**'} [{sentences.index(cell.text) + 1}]"
+
+
+def _is_open(cell: Cell | None) -> bool:
+    return cell is None or cell.outcome in ("started", "failed")
+
+
+def _listed(known: Sequence[str]) -> object:
+    def names(text: str) -> tuple[str, ...]:
+        found = tuple(text.split(","))
+        unknown = [name for name in found if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown '{unknown[0]}'; known: {', '.join(known)}")
+        return found
+
+    return names
+
+
+if __name__ == "__main__":
+    main()
