@@ -117,7 +117,7 @@ def _candidate(graph: ChannelGraph, group: Group, ratio: float | None, scores: S
 
 def _removed(candidates: Sequence[Candidate], step: PruneChannels, scores: Scores, ratio: float) -> Iterator[int]:
     if step.scope == "global":
-        candidates = _with_global_ratios(candidates, step, scores, ratio)
+        candidates = _with_global_ratios(candidates, scores, ratio)
     for candidate in candidates:
         group = candidate.group
         own = ratio if candidate.ratio is None else candidate.ratio
@@ -126,14 +126,15 @@ def _removed(candidates: Sequence[Candidate], step: PruneChannels, scores: Score
         yield from candidate.order[: min(gone, len(group.units) - candidate.least)].tolist()
 
 
-def _with_global_ratios(
-    candidates: Sequence[Candidate], step: PruneChannels, scores: Scores, ratio: float
-) -> list[Candidate]:
-    """Each group's own ratio when the least important of all groups' units go."""
+def _with_global_ratios(candidates: Sequence[Candidate], scores: Scores, ratio: float) -> list[Candidate]:
+    """Each group's own ratio when the least important of all groups' units go.
+
+    Units are compared by their importance within their group (Molchanov et al. 2017 normalize by layer too): sums over
+    kernels of different sizes cannot be compared.
+    """
     common = [candidate for candidate in candidates if candidate.ratio is None]
-    relative = step.importance in ("magnitude", "random")
     found = [scores[candidate.group.units] for candidate in common]
-    found = [values / (values.mean() or 1.0) if relative else values for values in found]
+    found = [values / (values.mean() or 1.0) for values in found]
     everything = np.sort(np.concatenate(found)) if found else np.zeros(1)
     threshold = everything[min(round(ratio * len(everything)), len(everything) - 1)]
     below = {
