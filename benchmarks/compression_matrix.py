@@ -138,8 +138,8 @@ _PAGE = """# Which step works on which architecture
 
 Written by `python benchmarks/compression_matrix.py`. Each cell is one training step on two random samples, with random
 weights and small inputs (the defaults of `benchmarks/zoo.py`): it tells what runs, not how good the result is.
-A number in brackets is a sentence below. "left" counts the layers or kernels that a step noted as left as they were, or
-as partly so; `LoadedModel.notes` and `summary()` name each with the reason. {summary}.
+A number in brackets is a sentence below. "left" and "in float" count the layers or kernels that a step noted as left as
+they were, wholly or in part; `LoadedModel.notes` and `summary()` name each with the reason. Of all cells: {summary}.
 
 ## The native engine
 

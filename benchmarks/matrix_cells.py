@@ -92,19 +92,25 @@ def run_step(model: Any, column: str) -> str:
 
 
 def gist(before: LoadedModel, after: LoadedModel, column: str) -> str:
-    """What a step gained, and how many layers and kernels it noted as left alone."""
-    parts = []
-    if column.endswith("cluster") or column == "quantize-weights":
-        found = [len(np.unique(kernel.read())) for kernel in kernels(after.model)]
-        parts.append(f"{sum(count <= 16 for count in found)} of {len(found)} kernels have ≤ 16 values")
-    elif "quantize-aware" in column:
-        parts.append(f"{len(after.activation_ranges or {})} ranges")
-    elif "prune" in column and column != "prune-channels":
-        parts.append(f"{after.sparsity:.0%} zero")
-    else:
-        parts.append(f"{_short(before.parameters)} → {_short(after.parameters)}")
+    """What a step gained, and how many layers and kernels it noted as left as they were, or in float."""
     left = {note.layer for note in after.notes[len(before.notes) :] if note.layer}
-    return ", ".join([*parts, f"{len(left)} left"] if left else parts)
+    text = _gain(before, after, column)
+    word = "in float" if "quantize-aware" in column else "left"
+    return f"{text}, {len(left)} {word}" if left else text
+
+
+def _gain(before: LoadedModel, after: LoadedModel, column: str) -> str:
+    if column == "quantize-weights":
+        found = [max(len(np.unique(channel)) for channel in kernel.read().T) for kernel in kernels(after.model)]
+        return f"{sum(count <= 16 for count in found)} of {len(found)} kernels rounded"
+    if column.endswith("cluster"):
+        found = [len(np.unique(kernel.read())) for kernel in kernels(after.model)]
+        return f"{sum(count <= 16 for count in found)} of {len(found)} kernels share values"
+    if "quantize-aware" in column:
+        return f"{len(after.activation_ranges or {})} ranges"
+    if column in ("prune", "prune 2:4", "tfmot prune"):
+        return f"{after.sparsity:.0%} zero"
+    return f"{_short(before.parameters)} → {_short(after.parameters)}"
 
 
 def run_bare(model: Any, column: str) -> str:
