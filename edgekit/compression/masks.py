@@ -25,7 +25,7 @@ class Masks:
         keras = import_keras()
         self._variables = list(variables)
         self._masks = [keras.Variable(np.asarray(v) != 0, dtype="bool", trainable=False) for v in self._variables]
-        self._run = tf.function(self._zero)  # one call for all variables: it runs after every batch
+        self._run = tf.function(self._zero, autograph=False)  # one call for all variables: it runs after every batch
 
     def keep(self) -> None:
         """The zeros of now are the ones that stay."""

@@ -66,7 +66,8 @@ class Behind:
             rounding(own, np.asarray(exact), _one_scale(kernel, shared=book is not None))
             for (kernel, own), exact, book in zip(chosen, self._exact, books, strict=True)
         ]
-        self._take, self._give = tf.function(self._take_changes), tf.function(self._round)  # called after every batch
+        self._take = tf.function(self._take_changes, autograph=False)  # called after every batch
+        self._give = tf.function(self._round, autograph=False)
         self._give()
 
     def apply(self) -> None:

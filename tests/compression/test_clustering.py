@@ -14,7 +14,7 @@ from edgekit.compression.kernels import kernels
 from edgekit.errors import ConfigError, DataError, ModelError
 from edgekit.loading import LoadedModel
 from tests.compression.conftest import Interrupting
-from tests.compression.weights_models import SMALL, matrices, normalized, same_weights, small, texts
+from tests.compression.weights_models import matrices, normalized, same_weights, small, texts
 
 Columns = dict[str, np.ndarray]
 
@@ -23,7 +23,7 @@ def values(loaded: LoadedModel, name: str) -> int:
     return len(np.unique(matrices(loaded)[name]))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ["transformer", "BiGRU", "nested", "several"])
 def test_every_kind_of_kernel_shares_at_most_so_many_values(name: str) -> None:
     clustered = edgekit.compress(small(name), edgekit.Cluster(8, epochs=0))
     notes = texts(clustered)
@@ -129,6 +129,7 @@ def test_layers_have_settings_of_their_own(loaded: LoadedModel) -> None:
     assert (values(clustered, "conv"), values(clustered, "probabilities")) == (4, 16)
 
 
+@pytest.mark.slow
 def test_large_networks_are_clustered() -> None:
     clustered = edgekit.compress(zoo.build("MobileNetV3Small", size=32), edgekit.Cluster(16, epochs=0))
     counts = [values(clustered, kernel.name) for kernel in kernels(clustered.model) if kernel.kind == "kernel"]
