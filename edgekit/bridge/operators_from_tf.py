@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any  # Any: operators and tensors of both Kerases
 
 import numpy as np
@@ -31,7 +32,7 @@ _CALLS: dict[str, Callable[[Any, Arguments], Any]] = {
     "clip_by_value": lambda ops, a: ops.clip(a["t"], a["clip_value_min"], a["clip_value_max"]),
     "compat.v1.gather": lambda ops, a: _gather(ops, a),
     "compat.v1.pad": lambda ops, a: _pad(ops, a["tensor"], a["paddings"], a["mode"], a["constant_values"]),
-    "compat.v1.shape": lambda _, a: tuple(a["input"].shape),
+    "compat.v1.shape": lambda _, a: Shape(tuple(a["input"].shape)),
     "compat.v1.squeeze": lambda ops, a: ops.squeeze(a["input"], a["axis"]),
     "compat.v1.transpose": lambda ops, a: ops.transpose(a["a"], a["perm"]),
     "concat": lambda ops, a: ops.concatenate(a["values"], a["axis"]),
@@ -62,7 +63,7 @@ _CALLS: dict[str, Callable[[Any, Arguments], Any]] = {
     "reshape": lambda ops, a: ops.reshape(a["tensor"], _shape(a["shape"])),
     "reverse": lambda ops, a: ops.flip(a["tensor"], _list(a["axis"])),
     "roll": lambda ops, a: ops.roll(a["input"], a["shift"], a["axis"]),
-    "shape": lambda _, a: tuple(a["input"].shape),
+    "shape": lambda _, a: Shape(tuple(a["input"].shape)),
     "split": lambda ops, a: ops.split(a["value"], _edges(a["num_or_size_splits"]), a["axis"]),
     "squeeze": lambda ops, a: ops.squeeze(a["input"], a["axis"]),
     "stack": lambda ops, a: _stack(ops, a),
@@ -75,11 +76,19 @@ _CALLS: dict[str, Callable[[Any, Arguments], Any]] = {
 _CALLS |= {"pad": _CALLS["compat.v1.pad"], "norm": _CALLS["norm"], "linalg.norm": _CALLS["norm"]}
 
 
-class Operators:
-    """Makes the outputs of TensorFlow calls on Keras 3 tensors.
+@dataclass(frozen=True)
+class Shape:
+    """What `tf.shape` gives, or `tf.stack` puts together: None where the size is dynamic."""
 
-    `tf.shape` becomes a tuple of numbers, None where the size is dynamic; only slicing, stacking and reshaping use it.
-    """
+    sizes: tuple[int | None, ...]
+
+    def __getitem__(self, key: Any) -> Any:
+        found = self.sizes[key]
+        return Shape(found) if isinstance(found, tuple) else found
+
+
+class Operators:
+    """Makes the outputs of TensorFlow calls on Keras 3 tensors; only slicing, stacking and reshaping take shapes."""
 
     def __init__(self, keras: Any) -> None:
         self._keras, self._ops = keras, keras.ops
@@ -132,7 +141,8 @@ def _key(key: Any) -> Any:
 
 def _shape(shape: Any) -> tuple[int, ...]:
     """One dynamic size is what reshaping finds out by itself."""
-    sizes = tuple(-1 if size is None else int(size) for size in np.asarray(shape, object).tolist())
+    given = shape.sizes if isinstance(shape, Shape) else np.asarray(shape, object).tolist()
+    sizes = tuple(-1 if size is None else int(size) for size in given)
     if sizes.count(-1) > 1:
         raise ModelError(f"a TensorFlow reshape to {sizes} has more than one dynamic size; give the sizes as numbers")
     return sizes
@@ -205,5 +215,5 @@ def _one_hot(ops: Any, a: Arguments) -> Any:
 def _stack(ops: Any, a: Arguments) -> Any:
     values = a["values"]
     if all(value is None or isinstance(value, int | np.integer) for value in values):
-        return tuple(values)  # a shape that is put together
+        return Shape(tuple(values))
     return ops.stack(values, axis=a["axis"])
