@@ -56,8 +56,8 @@ class Sharing:
             variable.assign(values.take(members))
 
     def arrays(self) -> Mapping[str, Array]:
-        """The values of each variable, float32."""
-        return {f"values{index}": values for index, values in enumerate(self._values)}
+        """The values of each variable, float32; a copy, because they move on."""
+        return {f"values{index}": values.copy() for index, values in enumerate(self._values)}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take the values back."""

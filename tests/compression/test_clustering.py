@@ -11,6 +11,7 @@ from keras import layers
 import edgekit
 from benchmarks import zoo
 from edgekit.compression.kernels import kernels
+from edgekit.compression.sharing import Codebook, Sharing
 from edgekit.errors import ConfigError, DataError, ModelError
 from edgekit.loading import LoadedModel
 from tests.compression.conftest import Interrupting
@@ -56,8 +57,6 @@ def test_values_that_trained_are_still_shared_and_survive_a_file(
 
 
 def test_a_value_moves_by_the_mean_change_of_its_members() -> None:
-    from edgekit.compression.sharing import Codebook, Sharing
-
     variable = keras.Variable(np.zeros((2, 3), np.float32))
     members = np.array([[0, 1, 2], [1, 1, 2]], np.int32)
     sharing = Sharing([(variable, Codebook(np.array([0.0, 1.0, 5.0], np.float32), members))])
@@ -68,6 +67,19 @@ def test_a_value_moves_by_the_mean_change_of_its_members() -> None:
     before = np.asarray(variable).copy()
     sharing.apply()
     np.testing.assert_array_equal(np.asarray(variable), before)
+
+
+def test_values_go_back_to_where_they_were() -> None:
+    variable = keras.Variable(np.zeros(4, np.float32))
+    sharing = Sharing([(variable, Codebook(np.array([1.0, 5.0], np.float32), np.array([0, 0, 1, 1], np.int32)))])
+    arrays = sharing.arrays()
+    variable.assign_add(np.ones(4, np.float32))
+    sharing.apply()
+    assert np.asarray(variable).tolist() == [2, 2, 6, 6]
+    sharing.restore(arrays)
+    variable.assign(np.array([1, 1, 5, 5], np.float32))
+    sharing.apply()
+    assert np.asarray(variable).tolist() == [1, 1, 5, 5]
 
 
 def test_zeros_stay_zeros_and_zero_is_one_of_the_values(loaded: LoadedModel, few: Columns) -> None:
