@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import tempfile
@@ -39,6 +40,8 @@ def load_weights(model: Any, path: Path) -> None:
     """Load the weights of a file into a model of either Keras. Raises ModelError when they do not fit."""
     if not (isinstance(model, import_keras().Model) or is_tf_keras_model(model)):
         raise ModelError(f"architecture: expected a function that returns a Keras model, got {type(model).__name__}")
+    if not path.exists():
+        raise ModelError(f"no model file {path}")
     kind, legacy = examine_apart(path)
     if kind in (Kind.SAVED_MODEL, Kind.PLAIN_SAVED_MODEL):
         raise ModelError(f"{path}: a SavedModel needs no architecture; load it without, or save its weights as .h5")
@@ -82,7 +85,10 @@ def _traced(model: Any) -> Any:
             f"model '{model.name}' is a subclass of keras.Model ({kind}) that was never called: call it once on real "
             "inputs, so that their shapes are known"
         )
-    inputs = {_input_name(name): _inputs(keras, shape, _input_name(name)) for name, shape in shapes.items()}
+    names = [name.removesuffix("_shape") for name in shapes]
+    if len(names) == 1:  # whose shape Keras keeps as "input_shape", whatever its name
+        names = [next(iter(inspect.signature(model.call).parameters))]
+    inputs = {name: _inputs(keras, shape, name) for name, shape in zip(names, shapes.values(), strict=True)}
     try:
         outputs = model.call(**inputs)
         traced = keras.Model(inputs if len(inputs) > 1 else next(iter(inputs.values())), outputs)
@@ -102,10 +108,6 @@ def _inputs(keras: Any, shape: Any, name: str) -> Any:
     if isinstance(shape, list):
         return [_inputs(keras, item, f"{name}_{index}") for index, item in enumerate(shape)]
     return keras.Input(tuple(shape[1:]), name=name)
-
-
-def _input_name(name: str) -> str:
-    return name.removesuffix("_shape")
 
 
 def _check_equal(keras: Any, model: Any, traced: Any, inputs: Any) -> None:

@@ -189,6 +189,8 @@ def _check_size(declared: int, size: int, path: Path) -> None:
 def _json(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
     try:
         return json.loads(archive.read(name))
+    except RecursionError as problem:
+        raise ModelError(f"{path}: its {name} is nested too deeply to be a model's") from problem
     except ValueError as problem:
         raise ModelError(f"{path}: not a .keras file, or cut short ({name}: {problem})") from problem
 

@@ -60,8 +60,6 @@ def open_file(path: Path, output: Path, *, allow_code: bool, trusted: bool) -> O
 
 def examine_apart(path: Path) -> tuple[Kind, bool]:
     """(what the file is, whether a Keras before 3 wrote it), looked at in a process of its own. Raises ModelError."""
-    if not path.exists():
-        raise ModelError(f"no model file {path}")
     reply = _ask(path, allow_code=True, examine_only=True)  # no more than weights will be read
     return Kind[reply["kind"]], bool(reply["legacy"])
 
