@@ -77,6 +77,25 @@ def remove_folder(path: Path) -> None:
         raise OutputError(f"cannot remove {path}: {problem.strerror}; remove it by hand") from problem
 
 
+@contextmanager
+def workspace(output: Path, *, resume: bool, worth_keeping: str) -> Iterator[Path]:
+    """A hidden folder beside `output`, removed at the end.
+
+    When the work fails or is killed, it stays if it holds a file or folder `worth_keeping`, which a run with `resume`
+    finds again; a run without begins anew. Raises OutputError.
+    """
+    work = output.with_name(f".{output.name}.work")
+    if not resume:
+        remove_folder(work)
+    try:
+        yield fresh_folder(work, keep=resume)
+    except BaseException:
+        if not (work / worth_keeping).exists():
+            remove_folder(work)
+        raise
+    remove_folder(work)
+
+
 def publish(candidate: Path, final: Path) -> None:
     """Give a finished file its final name, in one step on one file system. Raises OutputError."""
     try:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.budgets import Budget
 from edgekit.bundle import Bundle
 from edgekit.calibration import manifest_inputs, representative
-from edgekit.compression import Step, compress
-from edgekit.compression.order import check_order
+from edgekit.compression import Step, TrainingSettings, compress
+from edgekit.compression.order import check_order, needs_data
+from edgekit.compression.task import takes_class_numbers
 from edgekit.converting import convert_all
 from edgekit.data import Data, DataSource, load_data
 from edgekit.errors import ConfigError, DataError
 from edgekit.evaluation import Metric, evaluate, find_metric
 from edgekit.exporting import check_names, export_source
-from edgekit.files import fresh_folder, publish, remove_folder
+from edgekit.files import fresh_folder, publish, workspace
 from edgekit.loading import LoadedModel, load, need_classes
 from edgekit.manifest import Manifest
 from edgekit.measuring import MeasuredVariant, golden_vectors, measure
@@ -45,6 +45,7 @@ class BuildRequest:
     calibration_samples: int = 200
     train: DataSource | None = None
     recipe: Sequence[Step] = ()
+    training: TrainingSettings = field(default_factory=TrainingSettings)
     labels: Sequence[str] | None = None
     metric: str = "top1"
     budget: Budget = field(default_factory=Budget)
@@ -76,6 +77,7 @@ def build(
     calibration_samples: int = 200,
     train: DataSource | None = None,
     recipe: Sequence[Step] = (),
+    training: TrainingSettings | None = None,
     labels: Sequence[str] | None = None,
     metric: str = "top1",
     budget: Budget | None = None,
@@ -87,16 +89,17 @@ def build(
     """Make `output` (`NAME-VERSION.edgekit`), with `report.html`, `report.json` and the compressed `.keras` beside it.
 
     `model` is a path, a live Keras model, or what `compress` returned; `architecture` builds it when the path holds
-    weights alone. `recipe` is applied first, on the `train` data.
-    `calibration` defaults to `train`. `targets` are profile names, or a dict of names to precisions (None: the
-    profile's choice). `labels` are class names. With `resume`, an interrupted build of the same inputs goes on after
-    its last finished epoch. Nothing appears at `output` unless every stage succeeded; a budget that is not met is said
-    in the report and is no exception. Raises EdgekitError.
+    weights alone. `recipe` is applied first, on the `train` data, trained as `training` says. `calibration` defaults
+    to `train`. `targets` are profile names, or a dict of names to precisions (None: the profile's choice). `labels` are
+    class names. With `resume`, an interrupted build of the same inputs goes on after its last finished epoch. Nothing
+    appears at `output` unless every stage succeeded; a budget that is not met is said in the report and is no
+    exception. Raises EdgekitError.
     """
     return run(
         BuildRequest(
-            model, targets, evaluation, Path(output), calibration, calibration_samples, train, recipe, labels, metric,
-            budget or Budget(), resume, allow_code, architecture, progress or LoggedProgress(),
+            model, targets, evaluation, Path(output), calibration, calibration_samples, train, recipe,
+            training or TrainingSettings(), labels, metric, budget or Budget(), resume, allow_code, architecture,
+            progress or LoggedProgress(),
         )
     )  # fmt: skip
 
@@ -121,6 +124,7 @@ def build_project(
         calibration_samples=data.calibration_samples,
         train=project.locate(data.train) if data.train else None,
         recipe=project.recipe,
+        training=project.training,
         labels=project.labels,
         metric=data.metric,
         budget=project.budget,
@@ -138,7 +142,7 @@ def run(request: BuildRequest) -> Build:
     planned = plan(request.targets)
     metric = find_metric(request.metric)
     inputs = _load(request)
-    with _workspace(request) as work:
+    with workspace(request.output, resume=request.resume, worth_keeping=STEPS) as work:
         model = _compress(request, inputs, work)
         golden = golden_vectors(model, inputs.evaluation)
         variants = _convert(request, inputs, planned, metric, model, golden, work)
@@ -180,26 +184,33 @@ def _load(request: BuildRequest) -> _Inputs:
     check_names(model)
     if request.metric == "top1":
         need_classes(model, why="metric top1")
-    evaluation = load_data(request.evaluation, model.inputs, where="evaluation data", classes=model.classes)
+    evaluation = load_data(
+        request.evaluation, model.inputs, where="evaluation data", classes=model.classes,
+        any_labels=request.metric != "top1",
+    )  # fmt: skip
     evaluation.need_labels()
     source = request.calibration if request.calibration is not None else request.train
     if source is None:
         raise DataError("calibration data is missing: give calibration, or train")
-    if request.recipe and request.train is None:
+    if request.train is None and any(map(needs_data, request.recipe)):
         raise DataError("training data for the recipe is missing: give train")
     if request.labels is not None and len(request.labels) != need_classes(model, why="labels"):
         raise ConfigError(f"{len(request.labels)} labels, expected {model.classes}, one for each class")
     calibration = representative(source, model.inputs, samples=request.calibration_samples)
     train = None
     if request.train is not None:
-        train = load_data(request.train, model.inputs, where="training data", classes=model.classes)
+        train = load_data(
+            request.train, model.inputs, where="training data", classes=model.classes,
+            any_labels=not takes_class_numbers(model, request.training.loss),
+        )  # fmt: skip
     return _Inputs(model, evaluation, calibration, train)
 
 
 def _compress(request: BuildRequest, inputs: _Inputs, work: Path) -> LoadedModel:
     return compress(
-        inputs.model, *request.recipe, data=inputs.train, checkpoints=work / STEPS, progress=request.progress
-    )
+        inputs.model, *request.recipe, data=inputs.train, training=request.training, checkpoints=work / STEPS,
+        progress=request.progress,
+    )  # fmt: skip
 
 
 def _convert(
@@ -271,18 +282,3 @@ def _publish(
     html, json_file = write_report(report, folder)
     publish(candidate, request.output)
     return Build(request.output, keras_file, html, json_file, report, manifest)
-
-
-@contextmanager
-def _workspace(request: BuildRequest) -> Iterator[Path]:
-    """A hidden folder beside the output. A failed or killed build leaves it when it holds checkpoints for `resume`."""
-    work = request.output.with_name(f".{request.output.name}.work")
-    if not request.resume:
-        remove_folder(work)
-    try:
-        yield fresh_folder(work, keep=request.resume)
-    except BaseException:
-        if not (work / STEPS).exists():
-            remove_folder(work)
-        raise
-    remove_folder(work)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import tomllib
 
 from edgekit.budgets import Budget
 from edgekit.calibration import check_samples
-from edgekit.compression.steps import Distill, Step, parse_step
+from edgekit.compression.steps import Step
+from edgekit.compression.training import TrainingSettings
 from edgekit.errors import ConfigError, EdgekitError
 from edgekit.planning import plan
+from edgekit.recipe import located_settings, parse_steps, read_toml
 from edgekit.strict import parse
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -52,6 +52,7 @@ class _File:
     architecture: str | None = None
     labels: str | None = None
     compress: tuple[Mapping[str, object], ...] = ()
+    training: TrainingSettings = field(default_factory=TrainingSettings)
     budget: Budget = field(default_factory=Budget)
 
 
@@ -65,6 +66,7 @@ class Project:
     labels: tuple[str, ...] | None
     data: DataSection
     recipe: tuple[Step, ...]
+    training: TrainingSettings
     targets: Mapping[str, tuple[str, ...] | None]
     budget: Budget
     folder: Path
@@ -77,13 +79,7 @@ class Project:
 
 def load_project(path: Path) -> Project:
     """Read a project file. Raises ConfigError that names the key."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise ConfigError(f"cannot read project file {path}: {problem.strerror}") from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"{path}: not TOML: {problem}") from problem
-    file = parse(_File, table, where=path.name)
+    file = parse(_File, read_toml(path, what="project file"), where=path.name)
     check_name(file.name, file.version, where=path.name)
     if not file.targets:
         raise ConfigError(f"{path.name}: no targets; add a table such as [targets.android-arm64]")
@@ -98,10 +94,8 @@ def load_project(path: Path) -> Project:
         model=path.parent / file.model,
         labels=None if file.labels is None else read_labels(path.parent / file.labels),
         data=file.data,
-        recipe=tuple(
-            _located(parse_step(step, where=f"{path.name}: [[compress]] {number}"), path.parent)
-            for number, step in enumerate(file.compress, start=1)
-        ),
+        recipe=parse_steps(file.compress, path),
+        training=located_settings(file.training, path),
         targets=targets,
         budget=file.budget,
         folder=path.parent,
@@ -113,13 +107,6 @@ def _function(reference: str | None, where: str) -> str | None:
     if reference is not None and not _is_function(reference):
         raise ConfigError(f"{where}: architecture is '{reference}', expected \"module:function\"")
     return reference
-
-
-def _located(step: Step, folder: Path) -> Step:
-    """The step with its student's path made relative to the project file."""
-    if isinstance(step, Distill) and step.student is not None:
-        return replace(step, student=folder / step.student)
-    return step
 
 
 def check_name(name: str, version: str, *, where: str) -> None:

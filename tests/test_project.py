@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.budgets import Budget
-from edgekit.compression import Distill, Prune, QuantizeAware
+from edgekit.compression import Distill, Prune, QuantizeAware, TrainingSettings
 from edgekit.compression.steps import step_table
 from edgekit.errors import ConfigError
 from edgekit.project import load_project
@@ -73,6 +73,13 @@ def test_a_students_path_is_relative_to_the_file(folder: Path) -> None:
     assert step_table(project.recipe[0])["student"] == "small.keras"
 
 
+def test_training_settings_are_read(folder: Path) -> None:
+    assert load_project(write(folder)).training == TrainingSettings()
+    table = '[training]\nloss = "mse"\npatience = 2\nmetric = "top1"\ntensorboard = "board"\n[budget]'
+    settings = load_project(write(folder, "[budget]", table)).training
+    assert settings == TrainingSettings("mse", patience=2, metric="top1", tensorboard=str(folder / "board"))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -107,6 +114,17 @@ def test_a_students_path_is_relative_to_the_file(folder: Path) -> None:
         ("max_bytes = 500_000", 'max_bytes = "500 kB"', "budget.max_bytes is '500 kB', expected a whole number"),
         ('name = "digits"', 'name = "../digits"', "name is '../digits'; use letters, digits, '.', '_' and '-'"),
         ('version = "1.0.0"', 'version = "1/0"', "version is '1/0'"),
+        (
+            "[budget]",
+            "[training]\npatients = 2\n[budget]",
+            "unknown key 'patients' in [training]; did you mean 'patience'?",
+        ),
+        (
+            "[budget]",
+            "[training]\nworkers = 2\n[budget]",
+            'training.workers is 2: several need engine = "multi-worker"',
+        ),
+        ("[budget]", "[training]\nloss = 1\n[budget]", "training.loss is 1, expected a name or module:function"),
         ('name = "digits"', "name = digits", "not TOML"),
         ('step = "prune"', "", "[[compress]] 1: unknown step None"),
         ('labels = "labels.txt"', 'labels = "none.txt"', "cannot read labels"),
@@ -134,3 +152,11 @@ def test_a_project_file_that_is_binary(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"p.toml: not TOML"):
         load_project(tmp_path / "p.toml")
+
+
+def test_an_architecture_stands_beside_the_model(folder: Path) -> None:
+    model = 'model = "digits.keras"'
+    assert load_project(write(folder)).architecture is None
+    assert load_project(write(folder, model, f'{model}\narchitecture = "nets:build"')).architecture == "nets:build"
+    with pytest.raises(ConfigError, match=r"""project.toml: architecture is 'nets.py', expected "module:function"$"""):
+        load_project(write(folder, model, f'{model}\narchitecture = "nets.py"'))

@@ -17,6 +17,7 @@ from edgekit.errors import ConfigError, EdgekitError
 VERBS: Mapping[str, str] = {
     "demo": "train, compress, convert, pack, run and test a small model on this machine",
     "build": "do the same for a project file: the bundle and its report",
+    "compress": "apply a recipe of compression steps to a model",
     "convert": "convert one model to one format and precision",
     "inspect": "show what is inside a model, a converted file or a bundle",
     "run": "run a bundle once on arrays from an .npz file",

@@ -28,7 +28,7 @@ from edgekit.compression.steps import (
     Step,
     step_table,
 )
-from edgekit.compression.task import with_loss_of
+from edgekit.compression.task import takes_class_numbers, with_loss_of
 from edgekit.compression.training import Training, TrainingSettings
 from edgekit.compression.weight_quantization import quantize_weights
 from edgekit.data import Data, DataSource, load_data
@@ -76,8 +76,8 @@ def _samples(
         if needing:
             raise DataError(f"step '{needing[0]}' needs training data: give data")
         return None
-    own_loss = settings.loss is not None or loaded.compiled_loss is not None
-    return load_data(source, loaded.inputs, where="training data", classes=loaded.classes, any_labels=own_loss)
+    any_labels = not takes_class_numbers(loaded, settings.loss)
+    return load_data(source, loaded.inputs, where="training data", classes=loaded.classes, any_labels=any_labels)
 
 
 def _origin(loaded: LoadedModel, recipe: Sequence[Step]) -> Origin:

@@ -14,7 +14,7 @@ from edgekit.compression.feature_matching import Match, match_loss, matches
 from edgekit.compression.flattening import flat
 from edgekit.compression.steps import Distill
 from edgekit.compression.students import make_student
-from edgekit.compression.task import ORIGINAL_OUTPUTS, Task, ends_in_softmax, task_of, with_loss_of
+from edgekit.compression.task import ORIGINAL_OUTPUTS, Task, ends_in_softmax, loss_name, task_of, with_loss_of
 from edgekit.compression.teacher_cache import teacher_outputs
 from edgekit.compression.training import Fit, Training, fine_tune
 from edgekit.errors import ModelError
@@ -120,8 +120,7 @@ def _is_classifier(loaded: LoadedModel, loss: object) -> bool:
     chosen = loss if loss not in (None, ORIGINAL_OUTPUTS) else loaded.compiled_loss
     if chosen is None:
         return loaded.classes is not None and len(loaded.outputs[0].shape) == 2
-    name = chosen if isinstance(chosen, str) else getattr(chosen, "name", getattr(chosen, "__name__", ""))
-    return loaded.classes is not None and "crossentropy" in name.replace("_", "") and "binary" not in name
+    return loaded.classes is not None and loss_name(chosen).endswith("categorical_crossentropy")
 
 
 def _labels_task(student: LoadedModel, training: Training, step: Distill) -> tuple[Task | None, list[Note]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any  # Any: keras losses and models, which have no types
@@ -74,6 +75,18 @@ def _trained_for(loaded: LoadedModel, data: Data, loss: object) -> Task:
             f'train it with loss = "{ORIGINAL_OUTPUTS}"'
         )
     return Task((find_loss(chosen),), (data.need_labels(),))
+
+
+def takes_class_numbers(loaded: LoadedModel, loss: object = None) -> bool:
+    """Whether labels are class numbers: for the sparse cross-entropy, which is what no loss leads to."""
+    chosen = loss if loss is not None else loaded.compiled_loss
+    return chosen is None or loss_name(chosen) == "sparse_categorical_crossentropy"
+
+
+def loss_name(loss: Any) -> str:
+    """Keras's name of a loss, in snake case."""
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", getattr(loss, "name", ""))
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).lower()
 
 
 def classification_loss(model: Any) -> Any:

@@ -204,6 +204,7 @@ class _Run:
         self.total = fit.epochs * len(self._batches)
         self._weight = keras.Variable(1.0, trainable=False, name="worker_weight")
         self._model = keras.Model(model.input, _bare(model.outputs))  # so that the caller's model stays uncompiled
+        _seed_layers(self._model, training.seed)
         self._model.compile(
             optimizer=self._optimizer(half),
             loss=_bare(fit.task.losses),
@@ -329,6 +330,14 @@ class _Run:
         if self._training.team is not None and averages:
             for variable, mean in zip(averages, self._training.team.mean(averages), strict=True):
                 variable.assign(mean)
+
+
+def _seed_layers(model: Any, seed: int) -> None:
+    """Begin the random numbers of Dropout and the like anew; a model's file does not say where they were."""
+    generators = [each for layer in model._flatten_layers() for each in layer._seed_generators]
+    for number, generator in enumerate(generators):
+        state = np.random.default_rng([seed, number]).integers(0, 2**31, 2)
+        generator.state.assign(state.astype(np.uint32))
 
 
 def _bare(items: Sequence[Any]) -> Any:

@@ -337,8 +337,8 @@ def test_two_runs_agree_bit_for_bit(build: Any) -> None:
     shape = build().input_shape[1:]
     data = Data({"image": generator.normal(0, 1, (300, *shape)).astype("f")}, generator.integers(0, 10, 300), "data")
     results = []
-    for _ in range(2):
-        keras.utils.set_random_seed(1)
+    for before in (5, 6):  # whatever random state the layers were made in
+        keras.utils.set_random_seed(before)
         model = build()
         model.set_weights(start)
         training = Training(data, seed=3)
