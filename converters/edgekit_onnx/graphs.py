@@ -12,7 +12,7 @@ from edgekit.errors import ConversionError
 from edgekit.tensors import Array
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 IR_VERSION = 8  # what opset 18 came with, so that the engines that know the one know the other
 KERNEL_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": -1}  # output channels of the second input
@@ -64,12 +64,26 @@ class Graph:
         return name if name in self.constants else None
 
     def remove_unused(self) -> None:
-        """Drop initializers that no node takes."""
-        used = {name for node in self.model.graph.node for name in node.input} | self.outputs
+        """Drop initializers that no node takes, nor one in the body of a loop."""
+        used = set(taken_names(self.model.graph)) | self.outputs
         kept = [tensor for tensor in self.model.graph.initializer if tensor.name in used]
         del self.model.graph.initializer[:]
         self.model.graph.initializer.extend(kept)
         self.refresh()
+
+
+def bodies(node: NodeProto) -> list[GraphProto]:
+    """The graphs inside a node: those of If, Loop and Scan."""
+    return [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+
+
+def taken_names(graph: GraphProto) -> Iterator[str]:
+    """What the nodes of a graph take, and what the bodies of its loops reach for outside of them."""
+    for node in graph.node:
+        yield from node.input
+        for body in bodies(node):
+            yield from taken_names(body)
+            yield from (value.name for value in body.output)  # a body may hand on a tensor from outside
 
 
 def kernel_axis(node: NodeProto, rank: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit.conversion import Inspection, Layer
 from edgekit.tensors import Array, TensorSpec
-from edgekit_onnx.graphs import QUANTIZERS, Graph, open_model
+from edgekit_onnx.graphs import KERNEL_AXES, QUANTIZERS, Graph, bodies, open_model
 
 if TYPE_CHECKING:
     from onnx import NodeProto, ValueInfoProto
@@ -48,13 +48,19 @@ def tensor_spec(value: ValueInfoProto) -> TensorSpec:
 
 
 def float_layers(graph: Graph) -> tuple[str, ...]:
-    """Nodes with a trained kernel that is not int8, or whose input is not: "conv0 (Conv)"."""
+    """Nodes with a trained kernel that is not int8, or whose input is not: "conv0 (Conv)"; and loops with products."""
     recurrent = [node for node in graph.nodes(*_NEVER_QUANTIZED) if graph.kernel(node) is not None]
+    recurrent += [node for node in graph.nodes("Loop", "Scan") if _multiplies(node)]
     return tuple(
         f"{node.name} ({node.op_type})"
         for node in (*graph.weighted(), *recurrent)
-        if not all(_dequantized(graph, name) for name in node.input[:2])
+        if bodies(node) or not all(_dequantized(graph, name) for name in node.input[:2])
     )
+
+
+def _multiplies(node: NodeProto) -> bool:
+    inner = [inside for body in bodies(node) for inside in body.node]
+    return any(inside.op_type in KERNEL_AXES or _multiplies(inside) for inside in inner)
 
 
 def _dequantized(graph: Graph, tensor: str) -> bool:

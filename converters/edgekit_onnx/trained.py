@@ -15,13 +15,14 @@ import numpy as np
 
 from edgekit.errors import ConversionError
 from edgekit.tensors import Array
-from edgekit_onnx.graphs import QUANTIZERS, Graph, kernel_axis
+from edgekit_onnx.graphs import QUANTIZERS, Graph, bodies, kernel_axis, taken_names
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 _LEVELS = 127
 _ON_GRID = 1e-3  # of a quantization step; float32 rounding stays below 1e-4
+_MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "ReverseSequence", "Slice")
 _TRANSPARENT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "MaxPool", "Identity", "Pad")
 
 
@@ -95,15 +96,26 @@ def _grid_scales(channels: Array) -> Array | None:
 
 
 def _drop_border_pairs(graph: Graph) -> None:
-    """Remove the pairs after a softmax, which TensorRT does not quantize, and those at an output, which only round."""
+    """Remove the pairs after a softmax, which TensorRT does not quantize, and those at an output, which only round.
+
+    Pairs before a loop only round, too, and ONNX Runtime 1.31 breaks down when it moves one past a Transpose into it.
+    """
     for dequantize in graph.nodes("DequantizeLinear"):
         quantize = graph.producers.get(dequantize.input[0])
-        if quantize is None or quantize.op_type != "QuantizeLinear" or quantize.input[0] not in graph.producers:
+        if quantize is None or quantize.op_type != "QuantizeLinear":
             continue
-        at_output = dequantize.output[0] in graph.outputs
-        after_softmax = graph.producers[quantize.input[0]].op_type == "Softmax"
-        if after_softmax or (at_output and not graph.consumers(dequantize.output[0])):
+        before = graph.producers.get(quantize.input[0])
+        ends = dequantize.output[0] in graph.outputs and not graph.consumers(dequantize.output[0])
+        after_softmax = before is not None and before.op_type == "Softmax"
+        if after_softmax or (ends and before is not None) or _enters_loop(graph, dequantize.output[0]):
             _bypass(graph, quantize, dequantize)
+
+
+def _enters_loop(graph: Graph, tensor: str) -> bool:
+    """True when the body of a loop reaches for a tensor, or for its values after operators that only move them."""
+    inside = {name for node in graph.model.graph.node for body in bodies(node) for name in taken_names(body)}
+    moved = [node for node in graph.consumers(tensor) if node.op_type in _MOVES]
+    return tensor in inside or any(_enters_loop(graph, node.output[0]) for node in moved)
 
 
 def _bypass(graph: Graph, quantize: NodeProto, dequantize: NodeProto) -> None:
@@ -115,10 +127,16 @@ def _bypass(graph: Graph, quantize: NodeProto, dequantize: NodeProto) -> None:
     graph.model.graph.node.remove(dequantize)
     if not graph.consumers(quantize.output[0]):
         graph.model.graph.node.remove(quantize)
-    for node in graph.model.graph.node:
-        _rename(node.input, gone, kept)
-        _rename(node.output, gone, kept)
+    _rename_in(graph.model.graph, gone, kept)
     graph.refresh()
+
+
+def _rename_in(graph: GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        _rename(node.input, old, new)
+        _rename(node.output, old, new)
+        for body in bodies(node):
+            _rename_in(body, old, new)
 
 
 def _rename(names: MutableSequence[str], old: str, new: str) -> None:

@@ -181,7 +181,7 @@ class Simulation:
         if isinstance(operation, layers.TimeDistributed) and is_foldable_in_time(operation):
             return self._attention.QuantizedOverTime(self._made(operation.layer, f"{name}.each"), name=name)
         if type(operation).__name__ in ("BatchNormalization", "Normalization", "Rescaling", "LayerScale"):
-            scaled = self._layers.Rounding(Grid(8, 2))
+            scaled = self._layers.Rounding(Grid(8, 2), trains=not self._on_grid)
             return self._convolutions.QuantizedScaling(operation, scaled, name=name)
         return self._with_tables(operation, name)
 

@@ -77,17 +77,22 @@ class Observer(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
 class Rounding:
     """Rounds a kernel to its grid inside a graph; gradients pass straight through."""
 
-    def __init__(self, grid: Grid, scales: Array | None = None) -> None:
-        """`scales`: those of a kernel that lies on its grid already; the grid is then stored as int8 with them."""
+    def __init__(self, grid: Grid, scales: Array | None = None, *, trains: bool = True) -> None:
+        """`scales`: those of a kernel that lies on its grid already; the grid is then stored as int8 with them.
+
+        Without `trains` there are no gradients, and the converters recognize the rounding.
+        """
         self.grid = grid
         self._scales = scales
+        self._trains = trains
 
     def __call__(self, kernel: Any, factor: Any = None) -> Any:
         """A kernel, or its last axes' product with a factor per channel, on the grid."""
         if self._scales is not None:
             scales = ops.convert_to_tensor(self._scales)
             return self._stored(kernel, scales) if factor is None else self._scaled(kernel, scales, factor)
-        rounded = kernel + ops.stop_gradient(self._quantized(kernel, self._limits(kernel), self.grid.bits) - kernel)
+        rounded = self._quantized(kernel, self._limits(kernel), self.grid.bits)
+        rounded = kernel + ops.stop_gradient(rounded - kernel) if self._trains else rounded
         return rounded if factor is None else rounded * factor
 
     def _scaled(self, kernel: Any, scales: Any, factor: Any) -> Any:
