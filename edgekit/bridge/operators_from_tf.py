@@ -136,7 +136,7 @@ def _like(value: Any, tensor: Any) -> Any:
 def _key(key: Any) -> Any:
     parts = key if isinstance(key, tuple | list) else (key,)
     made = tuple(slice(part["start"], part["stop"], part["step"]) if isinstance(part, dict) else part for part in parts)
-    return made if len(made) > 1 else made[0]
+    return made[0] if len(made) == 1 else made
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

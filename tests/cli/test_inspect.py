@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 
 from tests.conftest import Digits
@@ -70,3 +71,11 @@ def test_a_file_that_is_no_model(edgekit: Run, tmp_path: Path, name: str) -> Non
     ended = edgekit("inspect", tmp_path / name, "--json")
     assert ended.exit_code == 2
     assert name in ended.json["error"]["message"]
+
+
+def test_weights_with_an_architecture(edgekit: Run, digits: Digits, tmp_path: Path) -> None:
+    keras.saving.load_model(digits.model).save_weights(tmp_path / "digits.weights.h5")
+    found = edgekit(
+        "inspect", tmp_path / "digits.weights.h5", "--architecture", "tests.conftest:digits_cnn", "--json"
+    ).json
+    assert found["parameters"] == 1498
