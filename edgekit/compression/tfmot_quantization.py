@@ -14,6 +14,7 @@ from edgekit.compression.tfmot_wrapping import Refused, Settings, alone, one_ste
 from edgekit.tensors import Array
 
 _KERNELS = ("kernel", "depthwise_kernel")
+_DEPTHWISE = "/depthwise"  # the first half of a separable convolution, which TFMOT parts; the second keeps the name
 
 
 def quantizable(model: Any, settings: Mapping[str, Settings]) -> dict[str, str]:
@@ -40,7 +41,8 @@ def quantized(model: Any, settings: Mapping[str, Settings]) -> Any:
     def annotated(layer: Any) -> Any:
         return keras.quantize_annotate_layer(layer) if layer.name in settings else layer
 
-    with keras.quantize_scope():
+    classes = {type(layer).__name__: type(layer) for layer in model.layers}  # TFMOT makes the layers again by name
+    with keras.quantize_scope(), tf_keras.utils.custom_object_scope(classes):
         marked = tf_keras.models.clone_model(model, clone_function=annotated)
         return keras.quantize_apply(marked, _scheme(settings))
 
@@ -58,6 +60,8 @@ def quantized_weights(model: Any) -> dict[str, list[Array]]:
             trained = {_short(weight): weight for weight in layer.trainable_weights}
             found[layer.layer.name] = [trained[name].numpy() for name in (*_KERNELS, "bias") if name in trained]
     inputs = {layer.name for layer in model.layers if isinstance(layer, _quantize_layer())}
+    for name in [name for name in found if name.endswith(_DEPTHWISE)]:
+        found[name.removesuffix(_DEPTHWISE)][:0] = found.pop(name)
     return {name: weights for name, weights in found.items() if weights and name not in inputs}
 
 
@@ -82,7 +86,7 @@ def start_ranges(model: Any, known: Mapping[str, tuple[float, float]]) -> None:
 
 
 def _try(layer: Any, own: Settings) -> None:
-    if not _registry({}).supports(layer):
+    if not _registry({layer.name: own}).supports(layer) and type(layer).__name__ != "SeparableConv2D":
         raise Refused(f"TFMOT does not quantize {type(layer).__name__} layers")
     small, twin = alone(layer)
     one_step(quantized(small, {twin.name: own}))
@@ -149,6 +153,10 @@ def _registry(settings: Mapping[str, Settings]) -> Any:
     )
 
     class Registry(default.Default8BitQuantizeRegistry):  # type: ignore[misc]
+        def supports(self, layer: Any) -> bool:
+            """TFMOT also asks about layers that are not annotated but feed one that is; those it refused stay float."""
+            return layer.name.removesuffix(_DEPTHWISE) in settings and super().supports(layer)
+
         def get_quantize_config(self, layer: Any) -> Any:
             own = settings.get(layer.name, {})
             preserving = None
@@ -201,10 +209,19 @@ def _layout() -> Any:
     class KernelBeforeActivation(KernelBeforeReLU):
         activation = LayerPattern("Activation", {"activation": "relu6?"})
 
+    class NamedHalves(transforms.SeparableConvQuantize):  # type: ignore[misc]
+        def replacement(self, match_layer: Any) -> Any:
+            pointwise = super().replacement(match_layer)
+            name = match_layer.layer["config"]["name"]
+            for node, own in ((pointwise, name), (pointwise.input_layers[0], name + _DEPTHWISE)):
+                node.layer["name"] = node.layer["config"]["name"] = own
+            return pointwise
+
     class Layout(QuantizeLayoutTransform):  # type: ignore[misc]
         def apply(self, model: Any, layer_quantize_map: Any) -> Any:
             used = [
                 transforms.InputLayerQuantize(),
+                NamedHalves(),
                 transforms.Conv2DBatchNormReLUQuantize(),
                 transforms.Conv2DBatchNormActivationQuantize(),
                 transforms.Conv2DBatchNormQuantize(),

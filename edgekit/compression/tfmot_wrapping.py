@@ -7,12 +7,16 @@ one step. Registries alone do not tell: some layers that are in them fail when t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any  # Any: tf_keras layers and models, which have no types
 
 import numpy as np
 
 from edgekit.errors import ModelError
+
+_CAUSE_LAST = ("in user code:", "Exception encountered")
+_MEMORY_ADDRESS = re.compile(r"<function (\w+) at 0x[0-9a-f]+>")
 
 Settings = Mapping[str, Any]
 Wrap = Callable[[Any, Settings], Any]  # (built layer, its settings) -> wrapped layer; raises Refused
@@ -109,8 +113,9 @@ def _answer(layer: Any, own: Settings, attempt: Callable[[Any, Settings], None])
 
 def one_line(problem: Exception) -> str:
     """What an exception says in one line, cut to what a report holds; TensorFlow puts the cause last."""
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()] or [type(problem).__name__]
-    text = lines[-1] if lines[0] == "in user code:" else lines[0]
+    told = str(problem).partition("Call arguments received")[0]
+    lines = [line.strip() for line in told.splitlines() if line.strip()] or [type(problem).__name__]
+    text = _MEMORY_ADDRESS.sub(r"\1", lines[-1] if lines[0].startswith(_CAUSE_LAST) else lines[0]).rstrip(".")
     return text if len(text) <= 160 else f"{text[:157]}..."
 
 
