@@ -16,7 +16,7 @@ from edgekit import workers
 from edgekit.bridge.from_tf_keras import Read, read_tf_keras
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.kerases import import_keras, import_tf_keras
-from edgekit.model_files import Kind, ModelFile, classes_in, examine, refusal, refuse_code
+from edgekit.model_files import BIG, Kind, ModelFile, classes_in, examine, refusal, refuse_code
 
 BASE_BYTES = 6 << 30  # what Keras, TensorFlow and their threads may take
 BYTES_PER_BYTE = 8  # of memory for each byte of the file: the weights, their copies and an optimizer's
@@ -38,9 +38,11 @@ def main(request: dict[str, Any]) -> dict[str, object]:
         return {"kind": found.kind.name, "loss": found.loss, **_load(found, request)}
     except EdgekitError:
         raise
-    except MemoryError as problem:
-        raise ModelError(f"{path}: loading needs more than {limit:,} bytes of memory") from problem
     except Exception as problem:  # Keras raises whatever its layers raise
+        if isinstance(problem, MemoryError) or type(problem).__name__ == "ResourceExhaustedError":  # TensorFlow's word
+            raise ModelError(
+                f"{path}: loading needs more than the {limit:,} bytes of memory that its {size:,} bytes are given; {BIG}"
+            ) from problem
         raise refusal(problem, found.config, path) from problem
 
 
