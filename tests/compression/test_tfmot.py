@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -189,6 +191,30 @@ def test_tfmots_kernels_lie_on_the_int8_grid_and_keep_their_zeros(
         peaks = np.abs(table).max(axis=0 if per_channel else None, keepdims=True)
         np.testing.assert_allclose(table / peaks * 127, np.rint(table / peaks * 127), atol=1e-3)
         assert np.all(table[before[name] == 0] == 0)
+
+
+LAYOUT = """
+import json, sys, tf_keras, tensorflow_model_optimization as tfmot
+from tf_keras import layers
+from edgekit.compression.tfmot_quantization import quantized, quantized_layers, ranges
+x = image = tf_keras.Input((8, 8, 3), name="image")
+x = layers.ReLU(6.0, name="relu6")(layers.Conv2D(4, 3, name="conv")(x))
+x = layers.Activation("relu", name="relu")(layers.SeparableConv2D(4, 3, name="parted")(x))
+model = tf_keras.Model(image, x)
+ours = quantized(model, {name: {} for name in ("conv", "relu6", "parted", "relu")})
+theirs = tfmot.quantization.keras.quantize_model(model)
+rounded = lambda made: sum(len(layer._weight_vars) for layer in quantized_layers(made))
+print(json.dumps([rounded(ours), rounded(theirs), sorted(ranges(ours))]))
+"""
+
+
+def test_a_kernel_before_a_separate_relu_is_trained_on_its_grid() -> None:
+    """TFMOT's own layout quantizes one of these three kernels, the depthwise one."""
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
+    ended = subprocess.run([sys.executable, "-c", LAYOUT], env=environment, capture_output=True, text=True, check=True)
+    ours, theirs, found = json.loads(ended.stdout.splitlines()[-1])
+    assert (ours, theirs) == (3, 1)
+    assert found == ["image", "parted/depthwise", "relu", "relu6"]
 
 
 def test_what_tfmot_refuses_is_left_and_listed() -> None:
