@@ -41,7 +41,7 @@ def main(request: dict[str, Any]) -> dict[str, object]:
     except Exception as problem:  # Keras raises whatever its layers raise
         if isinstance(problem, MemoryError) or type(problem).__name__ == "ResourceExhaustedError":  # TensorFlow's word
             raise ModelError(
-                f"{path}: loading needs more than the {limit:,} bytes of memory that its {size:,} bytes are given; {BIG}"
+                f"{path}: loading needs more than the {limit:,} bytes of memory that a file of {size:,} gets; {BIG}"
             ) from problem
         raise refusal(problem, found.config, path) from problem
 
