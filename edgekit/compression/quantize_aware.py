@@ -41,7 +41,14 @@ def quantize_aware(loaded: LoadedModel, step: QuantizeAware, training: Training)
 
     description = "quantization-aware training"
     train_on_task(
-        simulation.model, prepared.loaded, step, training, description, after_batch=after_batch, state=sharing
+        simulation.model,
+        prepared.loaded,
+        step,
+        training,
+        description,
+        after_batch=after_batch,
+        state=sharing,
+        float32=True,
     )
     return prepared.finished(simulation)
 

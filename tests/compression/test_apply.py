@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -8,7 +9,8 @@ import pytest
 
 import edgekit
 from edgekit.compression.steps import Step
-from edgekit.errors import ConfigError, DataError, ModelError
+from edgekit.compression.training import TrainingSettings
+from edgekit.errors import ConfigError, DataError
 from edgekit.loading import LoadedModel, describe
 from tests.compression.conftest import Interrupting
 from tests.conftest import Digits
@@ -119,11 +121,12 @@ def test_another_student_of_the_same_name_is_trained_anew(loaded: LoadedModel, f
         layers = [keras.Input((8, 8, 1), name="image"), keras.layers.Flatten(), keras.layers.Dense(10)]
         return keras.Sequential(layers, name="student")
 
-    for seed in (1, 2):
+    first, second = student(1), student(2)
+    for own, asked in ((first, ["ask the teacher"]), (second, []), (first, None)):
         progress = Interrupting()
-        step = edgekit.Distill(student=student(seed), epochs=1)
+        step = edgekit.Distill(student=own, epochs=1)
         edgekit.compress(loaded, step, data=few, checkpoints=tmp_path, progress=progress)
-        assert len(progress.tasks) == 1
+        assert progress.tasks == ([] if asked is None else [*asked, "distil into 650 parameters"])
 
 
 def test_the_compressed_file_opens_in_plain_keras_and_says_where_it_came_from(
@@ -169,26 +172,34 @@ def test_training_data_is_checked_before_the_work(loaded: LoadedModel, few: Colu
     assert progress.tasks == []
 
 
-def test_a_model_that_is_no_classifier_is_refused(few: Columns) -> None:
-    with pytest.raises(DataError, match=r"prune: needs a classifier with one output"):
-        edgekit.compress(describe(pair()), edgekit.Prune(0.5), data=few)
+def test_a_model_that_is_no_classifier_needs_a_loss() -> None:
+    data = {
+        "left": np.zeros((8, 6, 6, 2), np.float32),
+        "right": np.zeros((8, 3), np.float32),
+        "y": np.zeros(8, np.int64),
+    }
+    with pytest.raises(DataError, match=r"training without a loss: needs a classifier with one output"):
+        edgekit.compress(describe(pair()), edgekit.Prune(0.5), data=data)
+
+
+def test_the_compiled_loss_outlives_a_resumed_step(loaded: LoadedModel, few: Columns, tmp_path: Path) -> None:
+    compiled = replace(loaded, compiled_loss="sparse_categorical_crossentropy")
+    for _ in range(2):
+        made = edgekit.compress(compiled, edgekit.Prune(0.5, epochs=1), data=few, checkpoints=tmp_path)
+        assert made.compiled_loss == "sparse_categorical_crossentropy"
+
+
+def test_other_training_settings_are_other_work(loaded: LoadedModel, few: Columns, tmp_path: Path) -> None:
+    step = edgekit.Prune(0.5, epochs=1)
+    for settings in (TrainingSettings(), TrainingSettings(patience=1), TrainingSettings(loss="original-outputs")):
+        progress = Interrupting()
+        edgekit.compress(loaded, step, data=few, training=settings, checkpoints=tmp_path, progress=progress)
+        assert len(progress.tasks) == 1
 
 
 def test_what_is_no_step_is_refused(loaded: LoadedModel, few: Columns) -> None:
     with pytest.raises(ConfigError, match=r"recipe: 'prune' is not a step; give Distill"):
         edgekit.compress(loaded, "prune", data=few)  # type: ignore[arg-type]
-
-
-def test_a_layer_that_the_last_step_cannot_take_is_refused_before_the_first_trains() -> None:
-    words = keras.Input((6, 4), name="words")
-    scores = keras.layers.Dense(3, activation="softmax", name="scores")(keras.layers.LSTM(5, name="memory")(words))
-    model = keras.Model(words, scores)
-    data = {"words": np.zeros((32, 6, 4), np.float32), "y": np.zeros(32, np.int64)}
-    recipe = (edgekit.Prune(0.5, epochs=1), edgekit.QuantizeAware(epochs=1))
-    progress = Interrupting()
-    with pytest.raises(ModelError, match=r"unsupported layer 'memory' of type LSTM"):
-        edgekit.compress(model, *recipe, data=data, progress=progress)
-    assert progress.tasks == []
 
 
 @pytest.mark.parametrize("batches", [47, 92])
