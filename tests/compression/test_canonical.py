@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
-from edgekit.compression.canonical import canonical
+from edgekit.compression.canonical import canonical, canonical_form
 from edgekit.loading import LoadedModel, describe
 from tests.keras_models import folding, pair, samples, shaken, unfoldable
 
@@ -35,6 +38,54 @@ def test_a_trained_model_is_folded(loaded: LoadedModel) -> None:
     after = canonical(loaded)
     assert "BatchNormalization" not in kinds(after)
     assert_same_outputs(loaded, after)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "shape"),
+    [
+        (lambda: layers.Conv1D(5, 3, name="kernel"), (8, 4)),
+        (lambda: layers.DepthwiseConv1D(3, depth_multiplier=2, use_bias=False, name="kernel"), (8, 4)),
+        (lambda: layers.SeparableConv1D(5, 3, name="kernel"), (8, 4)),
+        (lambda: layers.SeparableConv2D(5, 3, use_bias=False, name="kernel"), (8, 8, 4)),
+        (lambda: layers.Conv1DTranspose(5, 3, name="kernel"), (8, 4)),
+        (lambda: layers.Conv2DTranspose(5, 3, use_bias=False, name="kernel"), (8, 8, 4)),
+        (lambda: layers.Dense(5, name="kernel"), (3, 2, 4)),
+    ],
+)
+def test_batch_normalization_is_folded_into_every_kind_of_kernel(kernel: Any, shape: tuple[int, ...]) -> None:
+    x = keras.Input(shape, name="x")
+    before = describe(shaken(keras.Model(x, layers.BatchNormalization(name="norm")(kernel()(x)))))
+    after = canonical(before)
+    assert "BatchNormalization" not in kinds(after)
+    assert_same_outputs(before, after)
+
+
+def test_nested_models_are_inlined_and_folded() -> None:
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, use_bias=False, name="dense")], name="inner")
+    x = keras.Input((4,), name="x")
+    before = describe(shaken_inner(keras.Model(x, layers.BatchNormalization(name="norm")(inner(x)))))
+    form = canonical_form(before)
+    assert kinds(form.loaded) == ["InputLayer", "Dense"]
+    assert set(form.original_names.values()) == {"dense"}
+    assert_same_outputs(before, form.loaded)
+
+
+def shaken_inner(model: Any) -> Any:
+    generator = np.random.default_rng(0)
+    model.set_weights([generator.uniform(0.2, 1, weight.shape) for weight in model.get_weights()])
+    return model
+
+
+def test_normalization_over_shared_values_stays_on_request() -> None:
+    x = keras.Input((8, 8, 4), name="x")
+    model = shaken(keras.Model(x, layers.BatchNormalization(name="norm")(layers.Conv2D(5, 3, name="conv")(x))))
+    conv = model.get_layer("conv").kernel
+    conv.assign(np.round(np.asarray(conv) * 4) / 4)
+    before = describe(model)
+    assert "BatchNormalization" in kinds(canonical_form(before, keep_shared=True).loaded)
+    assert "BatchNormalization" not in kinds(canonical_form(before).loaded)
+    conv.assign(np.random.default_rng(0).normal(size=conv.shape))
+    assert "BatchNormalization" not in kinds(canonical_form(before, keep_shared=True).loaded)
 
 
 def test_an_activation_that_kernels_cannot_fuse_becomes_a_layer_of_its_own() -> None:

@@ -33,7 +33,8 @@ def finished(loaded: LoadedModel) -> LoadedModel:
 def one_layer(layer: Any, *shape: int, dtype: str = "float32") -> LoadedModel:
     model = keras.Sequential([keras.Input(shape, name="x", dtype=dtype), layer])
     generator = np.random.default_rng(0)
-    model.set_weights([generator.normal(0, 0.4, weight.shape) for weight in model.get_weights()])
+    for weight in model.trainable_variables:
+        weight.assign(generator.normal(0, 0.4, weight.shape))
     return describe(model)
 
 
@@ -126,6 +127,13 @@ def test_a_simulated_layer_computes_with_its_snapped_kernels_and_keeps_its_own(m
     # What is left is the rounding of the input and of the outputs.
     assert 30 < snr_db(np.asarray(snapped), np.asarray(simulated)) < 90
     assert np.abs(np.asarray(plain) - np.asarray(snapped)).max() > 1e-4
+
+
+def test_dropout_inside_a_recurrent_layer_goes_on_from_batch_to_batch() -> None:
+    loaded = one_layer(layers.LSTM(6, dropout=0.5, seed=1, name="memory"), 5, 3)
+    simulation, columns = observed(loaded), samples(loaded.model)
+    first, second = (np.asarray(simulation.model(columns["x"], training=True)) for _ in range(2))
+    assert np.abs(first - second).max() > 1e-3
 
 
 @pytest.mark.parametrize("bits", [8, 4, 2])

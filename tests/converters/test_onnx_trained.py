@@ -140,6 +140,65 @@ def test_a_layer_that_was_not_trained_stays_float_and_is_listed():
     assert float_layers(Graph(model)) == ("dense (MatMul)",)
 
 
+def recurrent():
+    """x -> Q -> DQ -> Transpose, whose values a Loop's body reaches for, and multiplies with a kernel from outside."""
+    tensors = {
+        "kernel": np.eye(4, dtype=np.float32),
+        "scale": np.array(0.01, np.float32),
+        "point": np.array(3, np.uint8),
+        "steps": np.array(3),
+        "go": np.array(True),
+        "start": np.zeros((1, 4), np.float32),
+    }
+    body = helper.make_graph(
+        [
+            helper.make_node("Gather", ["moved", "i"], ["row"], name="row"),
+            helper.make_node("MatMul", ["row", "kernel"], ["product"], name="product"),
+            helper.make_node("Add", ["state", "product"], ["next"], name="next"),
+            helper.make_node("Identity", ["going"], ["going_on"], name="going_on"),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [1, 4]),
+        ],
+        [
+            helper.make_tensor_value_info("going_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [1, 4]),
+        ],
+    )
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "point"], ["x_q"], name="Q"),
+        helper.make_node("DequantizeLinear", ["x_q", "scale", "point"], ["x_dq"], name="DQ"),
+        helper.make_node("Transpose", ["x_dq"], ["moved"], name="move", perm=[1, 0, 2]),
+        helper.make_node("Loop", ["steps", "go", "start"], ["y"], name="loop", body=body),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "recurrent",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(values, name) for name, values in tensors.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def test_a_loop_keeps_what_its_body_takes_from_outside_and_stays_float():
+    import onnxruntime
+
+    model = recurrent()
+    rebuild(model, trained_kernels=0)
+    onnx.checker.check_model(model, full_check=True)
+    graph = Graph(model)
+    assert "kernel" in graph.constants
+    assert list(graph.nodes("QuantizeLinear")) == []
+    assert float_layers(graph) == ("loop (Loop)",)
+    x = np.random.default_rng(0).uniform(0, 1, (1, 3, 4)).astype(np.float32)
+    (y,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_allclose(y, x.sum(axis=1), rtol=1e-5)
+
+
 def test_a_range_of_zero_is_refused():
     model = dense(integers() * 0.01)
     (scale,) = (tensor for tensor in model.graph.initializer if tensor.name == "scale")
