@@ -17,8 +17,10 @@ from tests.bridge.models import apart, random_inputs
 TOLERANCE = 1e-5  # of the output's scale
 SMALL = {"MobileNetV2": 32, "EfficientNetB0": 32}
 CHEAP = (*SMALL, "transformer", "LSTM", "BiGRU", "Conv1D", "siamese", "nested", "several")
-# What is not ours: half floats without a GPU, and masks that a layer by design does not hand on.
-pytestmark = pytest.mark.filterwarnings("ignore:.*destroy the mask information")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*destroy the mask information"),  # a layer that by design hands on no mask
+    pytest.mark.filterwarnings("ignore:.*initializers.serialize"),  # of tf_keras's own EfficientNetV2
+]
 
 
 def both_ways(model: Any, inputs: list[np.ndarray]) -> None:
