@@ -33,7 +33,7 @@ _ARITHMETIC = frozenset({
     "Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate", "GlobalAveragePooling1D",
     "GlobalAveragePooling2D", "Mean", "Sum", "Matmul", "Stack", "LeakyReLU", "LeakyRelu",
 })  # fmt: skip
-_SCALING = frozenset({"Rescaling", "Normalization", "BatchNormalization", "LayerScale"})
+SCALING = frozenset({"Rescaling", "Normalization", "BatchNormalization", "LayerScale"})
 _KERNELS = frozenset({
     "Conv1D", "Conv2D", "Conv1DTranspose", "Conv2DTranspose", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D",
     "SeparableConv2D", "Dense", "EinsumDense", "Embedding",
@@ -86,7 +86,7 @@ def treatment(operation: Any) -> Treatment:
         return Treatment(Kind.MOVING)
     if getattr(operation, "data_format", "channels_last") == "channels_first":
         return Treatment(Kind.FLOAT, "the targets compute with channels last")
-    if name in _KERNELS or name in _ARITHMETIC or (name in _SCALING and is_channelwise(operation)):
+    if name in _KERNELS or name in _ARITHMETIC or (name in SCALING and is_channelwise(operation)):
         return Treatment(Kind.INTEGER)
     if name == "MultiHeadAttention":
         return _treated_attention(operation)
@@ -138,7 +138,7 @@ def may_fuse(operation: Any) -> bool:
 
 
 def _adds(operation: Any) -> bool:
-    return type(operation).__name__ in ("Add", *_SCALING)
+    return type(operation).__name__ in ("Add", *SCALING)
 
 
 def is_channelwise(layer: Any) -> bool:

@@ -9,8 +9,9 @@ from typing import Any  # Any: a keras model
 import numpy as np
 
 from edgekit.compression.canonical import Canonical, canonical_form
-from edgekit.compression.fake_quantization import Simulation, quantizable_kernels
+from edgekit.compression.fake_quantization import Simulation
 from edgekit.compression.grids import FLOAT_BITS, shares_values
+from edgekit.compression.kernel_rounding import quantizable_kernels
 from edgekit.compression.kernels import Kernel
 from edgekit.compression.masks import zeros_kept
 from edgekit.compression.selection import select

@@ -124,6 +124,11 @@ class Rounding:
         return ops.stop_gradient(ops.maximum(limits, SMALLEST))
 
 
+def not_rounded(kernel: Any, factor: Any = None) -> Any:
+    """Stands for a Rounding where a kernel stays float."""
+    return kernel if factor is None else kernel * factor
+
+
 class QuantizedTables(keras.layers.Layer):  # type: ignore[misc]
     """Runs any layer with some of its kernels fake-quantized; the kernels themselves stay the float layer's."""
 

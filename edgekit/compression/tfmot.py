@@ -15,9 +15,9 @@ import numpy as np
 
 from edgekit import workers
 from edgekit.compression.copying import copied
-from edgekit.compression.fake_quantization import quantizable_kernels
 from edgekit.compression.flattening import copy_state, is_layer, remade, replay
 from edgekit.compression.grids import FLOAT_BITS
+from edgekit.compression.kernel_rounding import quantizable_kernels
 from edgekit.compression.kernels import Kernel, kernels
 from edgekit.compression.masks import earlier_zeros, zeros_kept
 from edgekit.compression.pruning import RAMP, UPDATES, unfit
