@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 OUT ?= out
+WORKERS ?= 2
 
-.PHONY: demo test lint format clean setup-host setup-dev
+.PHONY: demo test slow lint format clean setup-host setup-dev
 .DEFAULT_GOAL := help
 
 help:  ## what there is to type
@@ -15,7 +16,10 @@ demo: $(VENV)/.host  ## set up what a build machine needs and run the main job
 	$(RUN)/edgekit demo -o $(OUT)
 
 test: $(VENV)/.dev  ## set up what a developer needs and run the tests
-	$(RUN)/pytest
+	$(RUN)/pytest -n $(WORKERS) --dist loadfile
+
+slow: $(VENV)/.dev  ## the proofs that take minutes each: large architectures, several seeds
+	$(RUN)/pytest -m slow
 
 lint: $(VENV)/.dev  ## ruff, mypy, basedpyright and import-linter
 	$(RUN)/ruff check .
