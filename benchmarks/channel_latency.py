@@ -25,7 +25,7 @@ from examples.study import latencies_ms
 FIGURES = Path(__file__).parents[1] / "examples" / "figures" / "channel-latency.json"
 RATIOS = (0.25, 0.5, 0.75)
 PRECISIONS = ("fp32", "int8")
-SAMPLES = 8
+SAMPLES = 16
 
 
 def main() -> None:

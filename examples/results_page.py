@@ -220,7 +220,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _mean(entries: Sequence[Mapping[str, Any]], key: str) -> float:
-    return mean(entry[key] for entry in entries)
+    return float(mean(entry[key] for entry in entries))
 
 
 def _spread(entries: Sequence[Mapping[str, Any]], key: str) -> str:

@@ -63,7 +63,9 @@ def test_make_knows_the_two_commands(target: str) -> None:
 
 def test_the_readme_commands_run(home: Path) -> None:
     commands = [line for line in shell_lines(README) if line.startswith(".venv/bin/edgekit ")]
-    assert len(commands) >= 8
+    assert len(commands) >= 9
+    (recipe,) = blocks(README, "toml")
+    (home / "recipe.toml").write_text(recipe, encoding="utf-8")
     for command in commands:
         words = shlex.split(command, comments=True)
         run([str(edgekit()), *words[1:]], home)
