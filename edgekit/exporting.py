@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any  # Any: keras models and tensorflow functions, which have no types
 
@@ -48,7 +50,8 @@ def _export(model: Any, loaded: LoadedModel, folder: Path) -> None:
     for signature, batch in ((FIXED_SIGNATURE, 1), (DYNAMIC_SIGNATURE, None)):
         specs = {s.name: tf.TensorSpec((batch, *s.shape[1:]), s.dtype, name=s.name) for s in loaded.inputs}
         try:
-            signatures[signature] = tf.function(serve).get_concrete_function(**specs)
+            with _inner_functions_inlined():
+                signatures[signature] = tf.function(serve).get_concrete_function(**specs)
         except (ValueError, TypeError) as problem:
             raise ConversionError(f"'{loaded.name}' cannot be traced: {str(problem).splitlines()[0]}") from problem
     module = tf.Module()
@@ -57,3 +60,16 @@ def _export(model: Any, loaded: LoadedModel, folder: Path) -> None:
         tf.saved_model.save(module, str(folder), signatures=signatures)
     except (OSError, tf.errors.OpError) as problem:
         raise OutputError(f"cannot write {folder}: {str(problem).splitlines()[0]}; free some space") from problem
+
+
+@contextmanager
+def _inner_functions_inlined() -> Iterator[None]:
+    """Keras computes grouped convolutions in a function of its own, which ONNX has no operator for."""
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)

@@ -56,6 +56,22 @@ def test_trained_ranges_are_exported_as_the_simulation(loaded: LoadedModel, digi
     np.testing.assert_allclose(plain, trained.predict({"image": image})["probabilities"], atol=1e-5)
 
 
+@pytest.mark.parametrize("groups", [2, 4])
+def test_grouped_convolutions_are_exported_without_functions_that_onnx_lacks(groups: int, tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 4), name="image")
+    loaded = describe(keras.Model(image, layers.Conv2D(8, 3, groups=groups, name="grouped")(image)))
+    trained = edgekit.compress(loaded, edgekit.QuantizeAware(epochs=0), data=samples(loaded.model))
+    source = export_source(trained, tmp_path)
+    for folder in (source.float_model, source.trained_model):
+        assert folder is not None
+        inner = signature(folder, FIXED_SIGNATURE).graph.as_graph_def()
+        called = [node.op for function in inner.library.function for node in function.node_def]
+        kernels = {"Conv2D", "DepthwiseConv2dNative"} & set(called)
+        assert len(kernels) == 1
+        assert not any(function.attr["_XlaMustCompile"].b for function in inner.library.function)
+    assert not tf.config.functions_run_eagerly()
+
+
 def test_a_model_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
     class Breaks(layers.Layer):  # type: ignore[misc]
         broken = False

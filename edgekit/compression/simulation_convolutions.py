@@ -114,9 +114,12 @@ def convolved(
         padding = "valid"
     if is_1d:
         tensor, kernel = ops.expand_dims(tensor, 1), ops.expand_dims(kernel, 0)
+    rounded = rounding(kernel, factor)
+    if not is_depthwise and kernel.shape[-2] == 1 and tensor.shape[-1] > 1:  # a group for each channel
+        rounded, is_depthwise = ops.reshape(rounded, (*kernel.shape[:2], tensor.shape[-1], -1)), True
     compute = ops.depthwise_conv if is_depthwise else ops.conv
     outputs = compute(
-        tensor, rounding(kernel, factor), strides=strides, padding=padding, dilation_rate=dilation,
+        tensor, rounded, strides=strides, padding=padding, dilation_rate=dilation,
         data_format="channels_last",
     )  # fmt: skip
     return ops.squeeze(outputs, 1) if is_1d else outputs

@@ -91,6 +91,7 @@ KERNELS: list[tuple[Any, tuple[int, ...]]] = [
     (lambda: layers.Conv1D(6, 3, dilation_rate=2, name="k"), (12, 4)),
     (lambda: layers.Conv2D(6, 3, strides=(2, 1), name="k"), (8, 8, 4)),
     (lambda: layers.Conv2D(6, 3, groups=2, padding="same", name="k"), (8, 8, 4)),
+    (lambda: layers.Conv2D(8, 3, groups=4, padding="same", name="k"), (8, 8, 4)),
     (lambda: layers.DepthwiseConv1D(3, depth_multiplier=2, name="k"), (8, 4)),
     (lambda: layers.DepthwiseConv2D(3, depth_multiplier=2, strides=2, name="k"), (8, 8, 4)),
     (lambda: layers.SeparableConv1D(5, 3, name="k"), (8, 4)),
@@ -137,7 +138,7 @@ def test_dropout_inside_a_recurrent_layer_goes_on_from_batch_to_batch() -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 4, 2])
-@pytest.mark.parametrize(("make", "shape"), [KERNELS[2], KERNELS[5], KERNELS[10]])
+@pytest.mark.parametrize(("make", "shape"), [KERNELS[2], KERNELS[6], KERNELS[11]])
 def test_training_rounds_as_snapping_does(make: Any, shape: Any, bits: int) -> None:
     loaded = one_layer(make(), *shape)
     name = loaded.model.layers[-1].name

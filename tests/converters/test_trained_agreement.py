@@ -31,7 +31,7 @@ def efficient() -> Any:
     squeezed = layers.GlobalAveragePooling2D(keepdims=True, name="squeezed")(x)
     squeezed = layers.Conv2D(4, 1, activation="relu", name="reduced")(squeezed)
     excited = layers.Conv2D(8, 1, activation="sigmoid", name="excited")(squeezed)
-    x = layers.Conv2D(8, 1, name="project")(layers.Multiply(name="scaled")([x, excited]))
+    x = layers.Conv2D(8, 1, groups=2, name="project")(layers.Multiply(name="scaled")([x, excited]))
     x = layers.BatchNormalization(name="residual_norm")(layers.Add(name="residual")([x, stem]))
     x = layers.Activation("hard_swish", name="hard")(x)
     x = layers.GlobalAveragePooling2D(name="pooled")(x)
