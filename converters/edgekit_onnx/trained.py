@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LEVELS = 127
 _ON_GRID = 1e-3  # of a quantization step; float32 rounding stays below 1e-4
 _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "ReverseSequence", "Slice")
-_TRANSPARENT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "MaxPool", "Identity", "Pad")
+_TRANSPARENT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "MaxPool", "AveragePool", "Identity", "Pad")
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,10 @@ def _make_symmetric(graph: Graph, node: NodeProto) -> None:
 
 
 def _quantized_source(graph: Graph, node: NodeProto) -> NodeProto | None:
-    """The DequantizeLinear behind a node's first input, through operators that only move values or pad with zeros."""
+    """The DequantizeLinear behind a node's first input, through operators that only move values or pad with zeros.
+
+    Averages of a few values are rounded to the grid of those values, as TFLite's kernel does.
+    """
     producer = graph.producers.get(node.input[0])
     while producer is not None and producer.op_type in _TRANSPARENT and _keeps_grid(graph, producer):
         producer = graph.producers.get(producer.input[0])
@@ -174,7 +177,7 @@ def _keeps_grid(graph: Graph, node: NodeProto) -> bool:
 
 
 def _quantize_directly(graph: Graph, node: NodeProto, source: NodeProto) -> None:
-    """Repeat a pair right before a node, which is exact: TensorRT does not look through padding."""
+    """Repeat a pair right before a node, which is exact but for averages: TensorRT does not look through padding."""
     from onnx import helper
 
     tensor, settings = node.input[0], source.input[1:]

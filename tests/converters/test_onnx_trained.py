@@ -128,6 +128,17 @@ def test_a_pair_is_repeated_after_padding_with_zeros(value, left_float):
     assert float_layers(Graph(model)) == left_float
 
 
+def test_a_pair_is_repeated_after_an_average_pool():
+    model = padded_conv(0.0)
+    (pad,) = (node for node in model.graph.node if node.op_type == "Pad")
+    pad.CopyFrom(
+        helper.make_node("AveragePool", ["x_dq"], ["padded"], name="pool", kernel_shape=[2, 2], pads=[1, 1, 1, 1])
+    )
+    rebuild(model, trained_kernels=1)
+    onnx.checker.check_model(model, full_check=True)
+    assert float_layers(Graph(model)) == ()
+
+
 def test_a_layer_without_a_quantized_input_stays_float_and_is_listed():
     model = dense(integers() * 0.01, quantized=False)
     rebuild(model, trained_kernels=1)
