@@ -38,9 +38,9 @@ class Distill:
     student: str | Path | Any | None = None  # a model file or a Keras 3 model with the same inputs and outputs
     depth: float | None = None  # fraction of the repeated blocks kept
     drop: tuple[str, ...] = ()  # name patterns of layers left out: those whose output has their input's shape
-    epochs: int = 5
-    temperature: float = 3.0  # softens both distributions
-    weight: float = 0.7  # of the teacher's outputs; the true labels weigh 1 - weight
+    epochs: int = 20  # a teacher is learned slowly: in a few epochs the labels alone teach a student more
+    temperature: float = 4.0  # softens both distributions
+    weight: float = 0.9  # of the teacher's outputs; the true labels weigh 1 - weight
     objective: Literal["soft-targets", "logits-mse"] = "soft-targets"
     # teacher layer -> student layer: their outputs should match, or their attention maps (Zagoruyko & Komodakis 2017)
     features: Mapping[str, str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ import numpy as np
 from edgekit.compression import checkpoints, checks
 from edgekit.compression.batches import Batches, held_back, reader
 from edgekit.compression.collectives import Team, averaging
+from edgekit.compression.fused_normalization import fused_normalization
 from edgekit.compression.logs import EpochLog
 from edgekit.compression.masks import zeros_kept
 from edgekit.compression.precision import computing_in_half, has_gpu
@@ -182,7 +183,7 @@ def fine_tune(model: Any, fit: Fit, training: Training) -> None:
     import_keras().utils.set_random_seed(training.seed)
     wanted = training.settings.mixed_precision
     half = not fit.float32 and (has_gpu() if wanted is None else wanted)
-    with computing_in_half(model, half):
+    with computing_in_half(model, half), fused_normalization(model):
         run = _Run(model, fit, training, half)
         first_epoch = run.resume()
         with training.progress.task(fit.description, run.total) as advance:

@@ -231,15 +231,14 @@ def test_attention_is_matched(loaded: LoadedModel, short: Training, digits: Digi
 
 
 def test_features_are_matched_through_a_projection_that_is_thrown_away(
-    loaded: LoadedModel, short: Training, digits: Digits
+    loaded: LoadedModel, training: Training, digits: Digits
 ) -> None:
     plain = Distill(student=convolutional_student(8), epochs=12, learning_rate=2e-2)
-    short = replace(short, checkpoints=None)
-    guided = replace(plain, features={"relu": "small"}, feature_weight=20.0)
+    guided = replace(plain, features={"relu": "small"}, feature_weight=5.0)
     wanted = keras.Model(loaded.model.input, loaded.model.get_layer("relu").output)
     errors = []
     for step in (plain, guided):
-        made = distill(loaded, step, short)
+        made = distill(loaded, step, training)
         assert [type(layer).__name__ for layer in made.model.layers] == ["InputLayer", "Conv2D", "Flatten", "Dense"]
         assert made.parameters == convolutional_student(8).count_params()
         own = keras.Model(made.model.input, made.model.get_layer("small").output)

@@ -146,7 +146,8 @@ def test_a_damaged_checkpoint_is_named(model: Any, training: Training) -> None:
 
 def test_checkpoints_of_another_model_are_said(model: Any, training: Training) -> None:
     fine_tune(model, fit_for(model, training), training)
-    other = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    image = keras.Input((8, 8, 1))
+    other = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(image)))
     with pytest.raises(DataError, match=r"the checkpoints are of another model; remove them"):
         fine_tune(other, fit_for(other, training), training)
 
