@@ -95,7 +95,7 @@ def convert(format_name: str, source: Any) -> Artifact:
 
 
 @pytest.mark.parametrize("format_name", ["tflite", "onnx"])
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", ["efficient", "sequence", pytest.param("memory", marks=pytest.mark.slow)])
 def test_an_int8_file_agrees_with_the_simulation(finished: Any, snr_db: Any, name: str, format_name: str) -> None:
     _, columns, wanted, source = finished(name)
     artifact = convert(format_name, source)
@@ -123,6 +123,7 @@ def test_kernels_of_4_bits_go_into_an_int8_file_as_they_are(
     assert np.abs(wanted - got).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_shared_values_are_shared_in_the_int8_file(
     loaded: LoadedModel, digits: Digits, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
