@@ -128,7 +128,6 @@ class Fit:
     task: Task
     pack: Callable[[Mapping[str, Array]], Any]  # arrays by input name -> what the model is called with
     after_batch: Callable[[int, int], None] | None = None  # (steps done, steps in all), called before the first too
-    at_start: Callable[[], None] | None = None  # called once, when the weights are those that training begins with
     state: StepState | None = None  # the step's own part of a checkpoint
     ramp: float = 0.0  # fraction of the run after which epochs count for early stopping: when a schedule has ended
     float32: bool = False  # never in mixed precision: where rounding itself is simulated
@@ -153,27 +152,28 @@ def train_on_task(
     description: str,
     *,
     after_batch: Callable[[int, int], None] | None = None,
-    at_start: Callable[[], None] | None = None,
     state: StepState | None = None,
     ramp: float = 0.0,
     float32: bool = False,
 ) -> None:
     """Fine-tune `model` in place on the task of `loaded`, whose inputs and outputs it has; nothing for 0 epochs.
 
-    Without an `after_batch` of the step's own, zeros that an earlier step made stay zero.
+    The keyword arguments are those of `Fit`. Without an `after_batch` of the step's own, zeros that an earlier step made
+    stay zero.
     """
     if step.epochs == 0:
         return
     if after_batch is None:
         masks = zeros_kept(model)
 
-        def after_batch(_done: int, _total: int) -> None:
+        def keep_zeros(_done: int, _total: int) -> None:
             masks.apply()
 
+        after_batch = keep_zeros
     task = training.task(loaded)
     fit = Fit(
         description, step.epochs, step.batch_size, step.learning_rate, task, loaded.pack,
-        after_batch=after_batch, at_start=at_start, state=state, ramp=ramp, float32=float32,
+        after_batch=after_batch, state=state, ramp=ramp, float32=float32,
     )  # fmt: skip
     fine_tune(model, fit, training)
 
@@ -234,8 +234,6 @@ class _Run:
     def train(self, first_epoch: int, advance: Advance) -> None:
         """Every epoch that is left."""
         fit, per_epoch = self._fit, len(self._batches)
-        if fit.at_start is not None:
-            fit.at_start()
         if fit.after_batch is not None:
             fit.after_batch(first_epoch * per_epoch, self.total)
         advance(first_epoch * per_epoch, "resumed" if first_epoch else "")

@@ -148,7 +148,7 @@ def test_no_space(edgekit: Run, folder: Path, digits: Digits) -> None:
     "step",
     [
         'step = "prune"\nsparsity = 0.6\nepochs = 8',
-        'step = "distill"\nwidth = 0.5\nepochs = 8',
+        pytest.param('step = "distill"\nwidth = 0.5\nepochs = 8', marks=pytest.mark.slow),
         pytest.param('step = "cluster"\nclusters = 8\nepochs = 8', marks=pytest.mark.slow),
         pytest.param('step = "quantize-aware"\nepochs = 8', marks=pytest.mark.slow),
         pytest.param('step = "quantize-weights"\nscheme = "ternary"\nepochs = 8', marks=pytest.mark.slow),
