@@ -158,8 +158,8 @@ def train_on_task(
 ) -> None:
     """Fine-tune `model` in place on the task of `loaded`, whose inputs and outputs it has; nothing for 0 epochs.
 
-    The keyword arguments are those of `Fit`. Without an `after_batch` of the step's own, zeros that an earlier step made
-    stay zero.
+    The keyword arguments are those of `Fit`. Without an `after_batch` of the step's own, zeros that an earlier step
+    made stay zero.
     """
     if step.epochs == 0:
         return
