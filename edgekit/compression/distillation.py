@@ -42,7 +42,7 @@ def distill(loaded: LoadedModel, step: Distill, training: Training) -> LoadedMod
         lesson = _Lesson(step, loaded, student, found, targets, hard, _is_classifier(loaded, training.settings.loss))
         task = replace(lesson.task(), score=training.score(student))
         description = f"distil into {student.parameters:,} parameters"
-        fit = Fit(description, step.epochs, step.batch_size, step.learning_rate, task, student.pack)
+        fit = Fit(description, step.epochs, step.batch_size, step.starting_rate, task, student.pack)
         fine_tune(lesson.model(), fit, training)
     return replace(student, model=copied(student.model)).with_notes(notes)
 

@@ -38,7 +38,7 @@ class Distill:
     student: str | Path | Any | None = None  # a model file or a Keras 3 model with the same inputs and outputs
     depth: float | None = None  # fraction of the repeated blocks kept
     drop: tuple[str, ...] = ()  # name patterns of layers left out: those whose output has their input's shape
-    epochs: int = 20  # a teacher is learned slowly: in a few epochs the labels alone teach a student more
+    epochs: int = 20  # in a few epochs the labels alone teach a student more
     temperature: float = 4.0  # softens both distributions
     weight: float = 0.9  # of the teacher's outputs; the true labels weigh 1 - weight
     objective: Literal["soft-targets", "logits-mse"] = "soft-targets"
@@ -46,7 +46,7 @@ class Distill:
     features: Mapping[str, str] = field(default_factory=dict)
     attention: Mapping[str, str] = field(default_factory=dict)
     feature_weight: float = 1.0
-    learning_rate: float = 3e-3  # at the start; cosine decay to zero
+    learning_rate: float | None = None  # at the start; cosine decay to zero; None: 1e-2, 1e-3 if weights are kept
     batch_size: int = 64
 
     def __post_init__(self) -> None:
@@ -60,7 +60,14 @@ class Distill:
         checks.fraction("Distill.weight", self.weight, zero=True, one=True)
         checks.positive("Distill.temperature", self.temperature)
         checks.positive("Distill.feature_weight", self.feature_weight)
-        checks.training("Distill", self.epochs, self.learning_rate, self.batch_size, least_epochs=1)
+        checks.training("Distill", self.epochs, self.starting_rate, self.batch_size, least_epochs=1)
+
+    @property
+    def starting_rate(self) -> float:
+        """The learning rate at the start: a student that keeps its teacher's weights must not lose them."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 1e-2 if self.width is not None or self.student is not None else 1e-3
 
 
 @dataclass(frozen=True)

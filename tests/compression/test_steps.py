@@ -178,3 +178,9 @@ def test_a_wrong_table_is_refused(table: dict[str, object], message: str) -> Non
     with pytest.raises(ConfigError) as caught:
         parse_step(table, where="p.toml")
     assert str(caught.value).startswith(message)
+
+
+def test_a_student_that_keeps_its_weights_is_trained_gently() -> None:
+    assert Distill(depth=0.5).starting_rate == Distill(drop=("block_*",)).starting_rate == 1e-3
+    assert Distill(width=0.5).starting_rate == Distill(student="a.keras").starting_rate == 1e-2
+    assert Distill(depth=0.5, learning_rate=0.1).starting_rate == 0.1
