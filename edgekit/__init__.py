@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Distill": "edgekit.compression",
-    "Prune": "edgekit.compression",
-    "QuantizeAware": "edgekit.compression",
     "Cluster": "edgekit.compression",
+    "Distill": "edgekit.compression",
     "Factorize": "edgekit.compression",
+    "Prune": "edgekit.compression",
     "PruneChannels": "edgekit.compression",
+    "QuantizeAware": "edgekit.compression",
     "QuantizeWeights": "edgekit.compression",
     "TrainingSettings": "edgekit.compression",
     "build": "edgekit.pipeline",
@@ -40,7 +40,22 @@ _HOMES = {
     "open_bundle": "edgekit.runtime",
 }
 
-__all__ = ["EdgekitError", "__version__", *sorted(_HOMES)]  # all but these two are loaded by __getattr__
+__all__ = [  # loaded by __getattr__
+    "Cluster",
+    "Distill",
+    "EdgekitError",
+    "Factorize",
+    "Prune",
+    "PruneChannels",
+    "QuantizeAware",
+    "QuantizeWeights",
+    "TrainingSettings",
+    "__version__",
+    "build",
+    "compress",
+    "load",
+    "open_bundle",
+]
 
 if not TYPE_CHECKING:
 

@@ -20,10 +20,11 @@ PICTURE = "compression-results.png"
 HEAD = f"""\
 # What compression came to, measured
 
-Written by `python examples/results_page.py` from the figures that the scripts below left in `examples/figures/`. Accuracy
-is top-1 on held-back data, the mean of the seeds (their least and largest in brackets), measured on the converted int8
-TFLite file unless said otherwise; "zipped" is that file deflated, as in the bundle. Latency is the median of 400 runs,
-one thread, the files of a comparison in turns in one process, on 2 shared cores of an x86-64 machine with AVX-512 VNNI.
+Written by `python examples/results_page.py` from the figures that the scripts below left in `examples/figures/`.
+Accuracy is top-1 on held-back data, the mean of the seeds (their least and largest in brackets), measured on the
+converted int8 TFLite file unless said otherwise; "zipped" is that file deflated, as in the bundle. Latency is the
+median of 400 runs, one thread, the files of a comparison in turns in one process, on 2 shared cores of an x86-64
+machine with AVX-512 VNNI.
 
 ![Accuracy and size of every recipe on the digits]({PICTURE})
 """
@@ -135,9 +136,9 @@ def _efficientnet() -> Iterator[str]:
         return
     yield "## EfficientNet-Lite0 without data\n"
     yield (
-        f"ImageNet weights, {original['parameters']:,} parameters; agreement of the top-1 class with the original model "
-        f"on {original['crops']} crops of five photos that were not trained on, before and after a short distillation "
-        "on unlabelled crops of six others. `python examples/efficientnet_lite0.py`\n"
+        f"ImageNet weights, {original['parameters']:,} parameters; agreement of the top-1 class with the original "
+        f"model on {original['crops']} crops of five photos that were not trained on, before and after a short "
+        "distillation on unlabelled crops of six others. `python examples/efficientnet_lite0.py`\n"
     )
     names = [name.removesuffix(", without data") for name in figures if name.endswith(", without data")]
     rows = []
@@ -152,8 +153,8 @@ def _cost() -> Iterator[str]:
     figures = read("training-cost")
     yield "## What an epoch costs\n"
     yield (
-        "Seconds for each epoch and peak memory of the process, against a script by hand in tf_keras, with TFMOT where it "
-        "has the method. Processes of their own, in turns; the first epoch is left out. "
+        "Seconds for each epoch and peak memory of the process, against a script by hand in tf_keras, with TFMOT where "
+        "it has the method. Processes of their own, in turns; the first epoch is left out. "
         "`python benchmarks/training_cost.py`\n"
     )
     rows = [

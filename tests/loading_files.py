@@ -1,6 +1,6 @@
 """Write the model files that tests of loading open; run with TF_USE_LEGACY_KERAS=1, for TFMOT is among the writers.
 
-    python -m tests.loading_files FOLDER
+python -m tests.loading_files FOLDER
 """
 
 from __future__ import annotations
