@@ -155,7 +155,7 @@ def _bigru(*, size: int = 16, classes: int = 10) -> Any:
     keras = import_keras()
     layers = keras.layers
     sequence = keras.Input((size, SEQUENCE_FEATURES), name="sequence")
-    x = layers.Bidirectional(layers.GRU(16), name="bigru")(sequence)
+    x = layers.Bidirectional(layers.GRU(16, name="gru"), name="bigru")(sequence)
     return keras.Model(sequence, layers.Dense(classes, name="logits")(x), name="bigru")
 
 

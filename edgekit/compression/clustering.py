@@ -26,15 +26,21 @@ def cluster(loaded: LoadedModel, step: Cluster, training: Training) -> LoadedMod
     chosen, notes = select_kernels(step, model, _unfit)
     variables = [kernel.variable for kernel, _ in chosen]
     codebooks = [(kernel.variable, _codebook(kernel, own, training.seed)) for kernel, own in chosen]
-    zeros = zeros_kept(model, besides=variables)
     sharing = Sharing([*codebooks, *earlier_codebooks(model, besides=variables)])
 
     def after_batch(_done: int, _total: int) -> None:
         sharing.apply()
-        zeros.apply()
 
-    description = f"cluster to {step.clusters} values"
-    train_on_task(model, loaded, step, training, description, after_batch=after_batch, state=sharing)
+    train_on_task(
+        model,
+        loaded,
+        step,
+        training,
+        f"cluster to {step.clusters} values",
+        after_batch=after_batch,
+        zeros=(zeros_kept(model, besides=variables),),
+        state=sharing,
+    )
     weights = sum(kernel.size for kernel, _ in chosen)
     most = max(len(np.unique(np.asarray(variable))) for variable in variables)
     reached = (

@@ -33,16 +33,16 @@ def prune(loaded: LoadedModel, step: Prune, training: Training) -> LoadedModel:
     pruning = Pruning(step, chosen, Scorer(step.importance, variables, model, loaded, training))
     if step.epochs == 0:
         pruning.choose(1.0)
-        pruning.masks.apply()
-    others = zeros_kept(model, besides=variables)
-
-    def after_batch(done: int, total: int) -> None:
-        pruning.after_batch(done, total)
-        others.apply()
-
-    description = f"prune to {step.target:.0%}"
     train_on_task(
-        model, loaded, step, training, description, after_batch=after_batch, state=pruning.masks, ramp=pruning.ramp
+        model,
+        loaded,
+        step,
+        training,
+        f"prune to {step.target:.0%}",
+        after_batch=pruning.after_batch,
+        zeros=(pruning.masks, zeros_kept(model, besides=variables)),
+        state=pruning.masks,
+        ramp=pruning.ramp,
     )
     return loaded.with_model(model).with_notes([*notes, _reached([kernel for kernel, _ in chosen])])
 
@@ -59,17 +59,16 @@ class Pruning:
         self._groups = _ranked_together(step, [own for _, own in chosen])
 
     def after_batch(self, done: int, total: int) -> None:
-        """Choose the masks anew where the schedule says so, and apply them."""
+        """Choose the masks anew where the schedule says so."""
         ramp = max(1, int(total * RAMP))
         if self._step.schedule == "one-shot":
             if done == 0:
                 self.choose(1.0)
         elif done <= ramp and (done % max(1, ramp // UPDATES) == 0 or done == ramp):
             self.choose(1.0 if self._step.schedule == "constant" else done / ramp)
-        self.masks.apply()
 
     def choose(self, progress: float) -> None:
-        """Choose masks for this point of the way from no sparsity (0) to the target (1)."""
+        """Choose masks for this point of the way from no sparsity (0) to the target (1), and apply them."""
         matrices = [
             kernel.to_matrix(np.where(earlier, np.float32(-1), score))
             for (kernel, _), earlier, score in zip(self._chosen, self._earlier, self._scores(), strict=True)
@@ -80,6 +79,7 @@ class Pruning:
             for index, mask in zip(members, stay, strict=True):
                 masks[index] = self._chosen[index][0].from_matrix(mask) & ~self._earlier[index]
         self.masks.set(masks)
+        self.masks.apply()
 
 
 def polynomial_sparsity(progress: float, final: float) -> float:

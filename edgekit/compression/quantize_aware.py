@@ -33,21 +33,19 @@ def quantize_aware(loaded: LoadedModel, step: QuantizeAware, training: Training)
     prepared = Prepared(loaded, step)
     simulation, model = prepared.simulation(), prepared.loaded.model
     calibrate(simulation, prepared.loaded, training.need_data())
-    masks, sharing = zeros_kept(model), Sharing([(kernel.variable, book) for kernel, book in prepared.shared])
+    sharing = Sharing([(kernel.variable, book) for kernel, book in prepared.shared])
 
     def after_batch(_done: int, _total: int) -> None:
         sharing.apply()
-        if step.preserve_sparsity:
-            masks.apply()
 
-    description = "quantization-aware training"
     train_on_task(
         simulation.model,
         prepared.loaded,
         step,
         training,
-        description,
+        "quantization-aware training",
         after_batch=after_batch,
+        zeros=(zeros_kept(model),) if step.preserve_sparsity else (),
         state=sharing,
         float32=True,
     )

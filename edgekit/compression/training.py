@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol  # Any: keras objects, which have no types
@@ -19,7 +20,7 @@ from edgekit.compression.batches import Batches, held_back, reader
 from edgekit.compression.collectives import Team, averaging
 from edgekit.compression.fused_normalization import fused_normalization
 from edgekit.compression.logs import EpochLog
-from edgekit.compression.masks import zeros_kept
+from edgekit.compression.masks import Masks, zeros_kept
 from edgekit.compression.precision import computing_in_half, has_gpu
 from edgekit.compression.task import Score, Task, score_of, task_of
 from edgekit.compression.watching import Watch
@@ -128,6 +129,7 @@ class Fit:
     task: Task
     pack: Callable[[Mapping[str, Array]], Any]  # arrays by input name -> what the model is called with
     after_batch: Callable[[int, int], None] | None = None  # (steps done, steps in all), called before the first too
+    zeros: Sequence[Masks] = ()  # which weights every update sets to zero
     state: StepState | None = None  # the step's own part of a checkpoint
     ramp: float = 0.0  # fraction of the run after which epochs count for early stopping: when a schedule has ended
     float32: bool = False  # never in mixed precision: where rounding itself is simulated
@@ -152,28 +154,22 @@ def train_on_task(
     description: str,
     *,
     after_batch: Callable[[int, int], None] | None = None,
+    zeros: Sequence[Masks] | None = None,
     state: StepState | None = None,
     ramp: float = 0.0,
     float32: bool = False,
 ) -> None:
     """Fine-tune `model` in place on the task of `loaded`, whose inputs and outputs it has; nothing for 0 epochs.
 
-    The keyword arguments are those of `Fit`. Without an `after_batch` of the step's own, zeros that an earlier step
-    made stay zero.
+    The keyword arguments are those of `Fit`; `zeros` are those that an earlier step made, unless given.
     """
     if step.epochs == 0:
         return
-    if after_batch is None:
-        masks = zeros_kept(model)
-
-        def keep_zeros(_done: int, _total: int) -> None:
-            masks.apply()
-
-        after_batch = keep_zeros
     task = training.task(loaded)
+    held = (zeros_kept(model),) if zeros is None else zeros
     fit = Fit(
         description, step.epochs, step.batch_size, step.learning_rate, task, loaded.pack,
-        after_batch=after_batch, state=state, ramp=ramp, float32=float32,
+        after_batch=after_batch, zeros=held, state=state, ramp=ramp, float32=float32,
     )  # fmt: skip
     fine_tune(model, fit, training)
 
@@ -183,7 +179,11 @@ def fine_tune(model: Any, fit: Fit, training: Training) -> None:
     import_keras().utils.set_random_seed(training.seed)
     wanted = training.settings.mixed_precision
     half = not fit.float32 and (has_gpu() if wanted is None else wanted)
-    with computing_in_half(model, half), fused_normalization(model):
+    with ExitStack() as during:
+        during.enter_context(computing_in_half(model, half))
+        during.enter_context(fused_normalization(model))
+        for masks in fit.zeros:
+            during.enter_context(masks.held())
         run = _Run(model, fit, training, half)
         first_epoch = run.resume()
         with training.progress.task(fit.description, run.total) as advance:

@@ -31,16 +31,22 @@ def quantize_weights(loaded: LoadedModel, step: QuantizeWeights, training: Train
     notes.extend(_kept_notes(chosen))
     variables = [kernel.variable for kernel, _ in chosen]
     others = Sharing(earlier_codebooks(model, besides=variables))
-    zeros = zeros_kept(model, besides=variables)
     behind = Behind(chosen, others)
 
     def after_batch(_done: int, _total: int) -> None:
         behind.apply()
         others.apply()
-        zeros.apply()
 
-    description = f"quantize weights ({step.scheme})"
-    train_on_task(model, loaded, step, training, description, after_batch=after_batch, state=behind)
+    train_on_task(
+        model,
+        loaded,
+        step,
+        training,
+        f"quantize weights ({step.scheme})",
+        after_batch=after_batch,
+        zeros=(zeros_kept(model, besides=variables),),
+        state=behind,
+    )
     return loaded.with_model(model).with_notes([*notes, Note("quantize-weights", "", STORAGE_ONLY)])
 
 

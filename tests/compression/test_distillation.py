@@ -145,7 +145,7 @@ def test_logits_are_distilled_like_probabilities(digits: Digits, loaded: LoadedM
             made = distill(source, Distill(student=own, epochs=1, weight=1.0, objective=objective), training)
             results.append(made.predict({"image": digits.test["image"]})["logits"])
         assert results[0].std() > 0.1
-        np.testing.assert_allclose(results[0], results[1], atol=0.05)
+        assert np.linalg.norm(results[0] - results[1]) < 0.15 * np.linalg.norm(results[0])
 
 
 def test_the_losses_are_those_of_the_papers() -> None:

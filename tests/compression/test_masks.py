@@ -52,6 +52,20 @@ def test_a_mask_that_is_set_or_kept_counts() -> None:
     assert np.asarray(kernel).tolist() == [[0.0, 2.0]]
 
 
+def test_while_masks_are_held_every_update_keeps_the_zeros() -> None:
+    kernel = variable([[0.0, 1.0], [2.0, 3.0]])
+    kernel.constraint = keras.constraints.NonNeg()
+    own, masks = kernel.constraint, Masks([kernel])
+    optimizer = keras.optimizers.SGD(1.0)
+    with masks.held():
+        optimizer.apply([np.full((2, 2), 2.0, np.float32)], [kernel])
+        assert np.asarray(kernel).tolist() == [[0.0, 0.0], [0.0, 1.0]]
+        masks.set([np.array([[True, True], [True, False]])])
+        optimizer.apply([np.full((2, 2), -1.0, np.float32)], [kernel])
+        assert np.asarray(kernel).tolist() == [[1.0, 1.0], [1.0, 0.0]]
+    assert kernel.constraint is own
+
+
 def test_a_kernel_of_zeros_alone_was_made_so_to_be_trained() -> None:
     assert not earlier_zeros(np.zeros((2, 2))).any()
     assert earlier_zeros(np.eye(2)).tolist() == [[False, True], [True, False]]

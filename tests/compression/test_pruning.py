@@ -108,6 +108,7 @@ class Dense:
 
     def after(self, done: int) -> np.ndarray:
         self.pruning.after_batch(done, 100)
+        self.pruning.masks.apply()  # as the optimizer's next update does
         return self.kernel.read()
 
     def reverse(self) -> None:
