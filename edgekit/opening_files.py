@@ -13,6 +13,7 @@ from edgekit import workers
 from edgekit.errors import ModelError
 from edgekit.kerases import import_keras
 from edgekit.model_files import Kind, classes_in, examine
+from edgekit.wording import counted
 
 WORKER = "edgekit.loading_worker"
 TIMEOUT_S = 600.0
@@ -67,7 +68,7 @@ def examine_apart(path: Path) -> tuple[Kind, bool]:
 def wrapper_notes(wrapped: Mapping[str, tuple[str, ...]], unmapped: str) -> Iterator[str]:
     """What was done with TFMOT's wrappers, for the user."""
     for kind, layers in wrapped.items():
-        said = f"TFMOT's {kind} wrappers were taken off {len(layers)} layers"
+        said = f"TFMOT's {kind} wrappers were taken off {counted(len(layers), 'layer')}"
         if kind == "quantize" and unmapped:
             said += f"; their ranges were left out, because {unmapped}: QuantizeAware finds new ones"
         elif kind == "quantize":

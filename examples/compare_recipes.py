@@ -9,21 +9,27 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any  # Any: keras models
+
+import tomllib
 
 import edgekit
 from edgekit import demo
 from edgekit.compression import Step
 from edgekit.data import Data
-from edgekit.loading import LoadedModel, load
+from edgekit.loading import LoadedModel, import_keras, load
+from edgekit.recipe import parse_steps
 from examples.study import Figures, Notebook, Subject, accuracy, figures, latencies_ms, train
 from examples.watch import load_watch, watch_cnn
 
 FIGURES = Path(__file__).with_name("figures")
-STUDENT_EPOCHS = 10
+STUDENT_RATE = 1e-2
 
 Recipe = Sequence[Step]
+DEMO = parse_steps(tomllib.loads(demo.PROJECT)["compress"], Path("the demo"))
 RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "digits": {
         "int8 by calibration": (),
@@ -39,8 +45,12 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
         "QAT": (edgekit.QuantizeAware(epochs=2),),
         "4-bit weights by calibration": (edgekit.QuantizeAware(epochs=0, bits=4),),
         "4-bit weights, QAT": (edgekit.QuantizeAware(epochs=2, bits=4),),
-        "the demo without QAT": (edgekit.Distill(0.5, epochs=7), edgekit.Prune(0.8, epochs=6)),
-        "the demo": (edgekit.Distill(0.5, epochs=7), edgekit.Prune(0.8, epochs=6), edgekit.QuantizeAware(epochs=2)),
+        "2-bit weights by calibration": (edgekit.QuantizeAware(epochs=0, bits=2),),
+        "2-bit weights, QAT": (edgekit.QuantizeAware(epochs=2, bits=2),),
+        "the demo": DEMO,
+        "the demo without QAT": DEMO[:-1],
+        "the demo, 4-bit weights by calibration": (*DEMO[:-1], edgekit.QuantizeAware(epochs=0, bits=4)),
+        "the demo, 4-bit weights, QAT": (*DEMO[:-1], edgekit.QuantizeAware(epochs=2, bits=4)),
     },
     "watch": {
         "int8 by calibration": (),
@@ -73,18 +83,25 @@ def digits() -> Subject:
     more, more_labels = demo.augmented(images[: demo.TRAIN], labels[: demo.TRAIN])
     training = Data({"image": more}, more_labels, "digits for training")
     test = Data({"image": images[demo.TRAIN :]}, labels[demo.TRAIN :], "held-back digits")
-    make, small = partial(demo.small_cnn, demo.CHANNELS), partial(demo.small_cnn, 4)
-    return Subject("digits", training, test, make, small, demo.EPOCHS, 3e-3)
+    return Subject("digits", training, test, partial(demo.small_cnn, demo.CHANNELS), small_mlp, demo.EPOCHS, 10, 3e-3)
 
 
 def watch() -> Subject:
     """The watch data and a one-dimensional CNN."""
     training, test = load_watch()
-    return Subject("watch", training, test, watch_cnn, partial(watch_cnn, 6), 8, 2e-3)
+    return Subject("watch", training, test, watch_cnn, partial(watch_cnn, 6, dropout=0.0), 8, 40, 2e-3)
+
+
+def small_mlp() -> Any:
+    """A student for the digits: one hidden layer."""
+    layers = import_keras().layers
+    image = import_keras().Input((28, 28, 1), name="image")
+    hidden = layers.Dense(24, activation="relu", name="hidden")(layers.Flatten(name="flat")(image))
+    return import_keras().Model(image, layers.Dense(10, activation="softmax", name="probabilities")(hidden))
 
 
 def _compare(subject: Subject, recipes: Mapping[str, Recipe], notebook: Notebook, seed: int, folder: Path) -> None:
-    """Every recipe from one trained model; then int8 latency of the plain and the halved model, in turns."""
+    """Every recipe from one trained model, beginnings in common made once; then the int8 latencies in turns."""
     model: list[LoadedModel] = []
 
     def trained() -> LoadedModel:
@@ -93,7 +110,7 @@ def _compare(subject: Subject, recipes: Mapping[str, Recipe], notebook: Notebook
         return model[0]
 
     def run(name: str, recipe: Recipe) -> Figures:
-        compressed = edgekit.compress(trained(), *recipe, data=subject.train, seed=seed)
+        compressed = edgekit.compress(trained(), *recipe, data=subject.train, seed=seed, checkpoints=folder / "steps")
         return figures(subject, compressed, folder / name)
 
     notebook.once(f"float, seed {seed}", lambda: _float_figures(trained(), subject))
@@ -114,15 +131,16 @@ def _float_figures(model: LoadedModel, subject: Subject) -> dict[str, float]:
 
 
 def _distil(subject: Subject, notebook: Notebook, seed: int) -> None:
-    """The same small student, taught and alone, for the same number of epochs."""
+    """The same small student, taught and alone, with the same epochs, learning rate and batches."""
 
     def alone() -> dict[str, float]:
-        student = train(subject, subject.small(), seed, STUDENT_EPOCHS)
+        at_its_rate = replace(subject, learning_rate=STUDENT_RATE)
+        student = train(at_its_rate, subject.small(), seed, subject.student_epochs)
         return {"parameters": student.parameters, "keras_accuracy": accuracy(student, subject.test)}
 
     def taught() -> dict[str, float]:
         teacher = train(subject, subject.make(), seed)
-        step = edgekit.Distill(student=subject.small(), epochs=STUDENT_EPOCHS)
+        step = edgekit.Distill(student=subject.small(), epochs=subject.student_epochs, learning_rate=STUDENT_RATE)
         student = edgekit.compress(load(teacher), step, data=subject.train, seed=seed)
         return {"parameters": student.parameters, "keras_accuracy": accuracy(student, subject.test)}
 

@@ -37,6 +37,7 @@ class Subject:
     make: Callable[[], Any]  # an untrained keras model
     small: Callable[[], Any]  # an untrained student
     epochs: int
+    student_epochs: int
     learning_rate: float
 
 

@@ -43,8 +43,11 @@ def load_watch() -> tuple[Data, Data]:
     )
 
 
-def watch_cnn(channels: int = 64) -> Any:
-    """Four convolutions over time and a classifier; logits out."""
+def watch_cnn(channels: int = 64, dropout: float = 0.4) -> Any:
+    """Four convolutions over time and a classifier; logits out.
+
+    A student does better without dropout, whose noise it cannot tell from what the teacher says.
+    """
     keras = import_keras()
     layers = keras.layers
     motion = outputs = keras.Input((WINDOW, 6), name="motion")
@@ -53,7 +56,7 @@ def watch_cnn(channels: int = 64) -> Any:
         outputs = layers.BatchNormalization(momentum=0.9, name=f"norm{index}")(outputs)
         outputs = layers.ReLU(name=f"relu{index}")(outputs)
     outputs = layers.GlobalAveragePooling1D(name="pool")(outputs)
-    outputs = layers.Dropout(0.4, name="dropout")(outputs)
+    outputs = layers.Dropout(dropout, name="dropout")(outputs)
     return keras.Model(motion, layers.Dense(CLASSES, name="scores")(outputs), name="watch")
 
 

@@ -32,7 +32,7 @@ epochs = 40
 [targets.local]
 precision = ["fp32"]
 """
-DEADLINE_S = 180.0
+DEADLINE_S = 600.0
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])

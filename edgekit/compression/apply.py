@@ -59,8 +59,9 @@ def compress(
     settings = training or TrainingSettings()
     samples = _samples(loaded, recipe, data, settings)
     origin = _origin(loaded, recipe)
+    opened = [_with_student_opened(step) for step in recipe]  # before any training, which a bad file would waste
     key = loaded.sha256() + ("" if samples is None else samples.sha256()) + settings.identity()
-    for position, step in enumerate(recipe):
+    for position, step in enumerate(opened):
         key = hashlib.sha256(f"{key} {_identity(step)} {seed}".encode()).hexdigest()
         folder = None if checkpoints is None else checkpoints / f"{position}-{steps.step_name(step)}-{key[:12]}"
         loaded = _resumable(step, loaded, Training(samples, folder, seed, progress or LoggedProgress(), settings))
@@ -98,10 +99,16 @@ def _resumable(step: Step, loaded: LoadedModel, training: Training) -> LoadedMod
     return with_loss_of(loaded, result)
 
 
+def _with_student_opened(step: Step) -> Step:
+    if isinstance(step, Distill) and step.student is not None:
+        return replace(step, student=load(step.student))
+    return step
+
+
 def _identity(step: Step) -> str:
     """What makes two steps the same work; of a student, that is its weights too."""
     student = step.student if isinstance(step, Distill) else None
-    return repr(step) if student is None else f"{step_table(step)} {load(student).sha256()}"
+    return repr(step) if student is None else f"{step_table(step)} {student.sha256()}"
 
 
 @singledispatch

@@ -14,6 +14,7 @@ from edgekit.compression.steps import Cluster
 from edgekit.compression.training import Training, train_on_task
 from edgekit.loading import LoadedModel, Note
 from edgekit.tensors import Array
+from edgekit.wording import counted
 
 
 def cluster(loaded: LoadedModel, step: Cluster, training: Training) -> LoadedModel:
@@ -44,7 +45,8 @@ def cluster(loaded: LoadedModel, step: Cluster, training: Training) -> LoadedMod
     weights = sum(kernel.size for kernel, _ in chosen)
     most = max(len(np.unique(np.asarray(variable))) for variable in variables)
     reached = (
-        f"{weights:,} weights in {len(chosen)} kernels share at most {most} values each; the file shrinks when packed"
+        f"{weights:,} weights in {counted(len(chosen), 'kernel')} share at most {most} values each; "
+        "the file shrinks when packed"
     )
     return loaded.with_model(model).with_notes([*notes, Note("cluster", "", reached)])
 

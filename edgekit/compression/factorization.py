@@ -16,6 +16,7 @@ from edgekit.compression.training import Training, train_on_task
 from edgekit.errors import ConfigError
 from edgekit.loading import LoadedModel, Note, import_keras
 from edgekit.tensors import Array
+from edgekit.wording import counted
 
 SUFFIX = "_inner"  # of the first factor's name; the last one keeps the layer's
 
@@ -40,7 +41,8 @@ def factorize(loaded: LoadedModel, step: Factorize, training: Training) -> Loade
     thinner = _rebuilt(model, factors)
     train_on_task(thinner, loaded, step, training, f"factorize to {thinner.count_params():,} parameters")
     notes.extend(_rank_note(kernel.name, own, spectra[kernel.name], ranks[kernel.name]) for kernel, own in chosen)
-    reached = f"{len(factors)} kernels factorized: {loaded.parameters:,} parameters became {thinner.count_params():,}"
+    became = f"{loaded.parameters:,} parameters became {thinner.count_params():,}"
+    reached = f"{counted(len(factors), 'kernel')} factorized: {became}"
     return loaded.with_model(thinner).with_notes([*notes, Note("factorize", "", reached)])
 
 

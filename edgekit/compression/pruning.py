@@ -16,6 +16,7 @@ from edgekit.compression.steps import Prune
 from edgekit.compression.training import Training, train_on_task
 from edgekit.loading import LoadedModel, Note
 from edgekit.tensors import Array
+from edgekit.wording import counted
 
 RAMP = 0.6  # fraction of the training during which the sparsity rises; the rest recovers at full sparsity
 UPDATES = 30  # how often the masks are chosen anew on the way
@@ -114,5 +115,5 @@ def unfit(kernel: Kernel, own: Prune) -> str | None:
 def _reached(pruned: list[Kernel]) -> Note:
     zeros = sum(int((np.asarray(kernel.variable) == 0).sum()) for kernel in pruned)
     weights = sum(kernel.size for kernel in pruned)
-    text = f"{zeros:,} of {weights:,} weights in {len(pruned)} kernels are zero ({zeros / weights:.1%})"
+    text = f"{zeros:,} of {weights:,} weights in {counted(len(pruned), 'kernel')} are zero ({zeros / weights:.1%})"
     return Note("prune", "", text)

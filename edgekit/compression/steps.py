@@ -39,7 +39,7 @@ class Distill:
     depth: float | None = None  # fraction of the repeated blocks kept
     drop: tuple[str, ...] = ()  # name patterns of layers left out: those whose output has their input's shape
     epochs: int = 20  # in a few epochs the labels alone teach a student more
-    temperature: float = 4.0  # softens both distributions
+    temperature: float = 2.0  # softens both distributions
     weight: float = 0.9  # of the teacher's outputs; the true labels weigh 1 - weight
     objective: Literal["soft-targets", "logits-mse"] = "soft-targets"
     # teacher layer -> student layer: their outputs should match, or their attention maps (Zagoruyko & Komodakis 2017)

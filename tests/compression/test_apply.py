@@ -10,7 +10,7 @@ import pytest
 import edgekit
 from edgekit.compression.steps import Step
 from edgekit.compression.training import TrainingSettings
-from edgekit.errors import ConfigError, DataError
+from edgekit.errors import ConfigError, DataError, ModelError
 from edgekit.loading import LoadedModel, describe
 from tests.compression.conftest import Interrupting
 from tests.conftest import Digits
@@ -47,6 +47,14 @@ def test_a_whole_recipe_makes_a_smaller_sparser_quantized_model(
     assert (uninterrupted.inputs, uninterrupted.outputs) == (loaded.inputs, loaded.outputs)
     (kernel,) = (layer.kernel for layer in uninterrupted.model.layers if layer.name == "conv")
     assert float(np.mean(np.asarray(kernel) == 0)) >= 0.55
+
+
+def test_a_missing_student_is_said_before_anything_trains(loaded: LoadedModel, few: Columns) -> None:
+    watched = Interrupting()
+    recipe = (edgekit.Distill(0.5, epochs=1), edgekit.Distill(student="none.keras", epochs=1))
+    with pytest.raises(ModelError, match=r"no model file none.keras"):
+        edgekit.compress(loaded, *recipe, data=few, progress=watched)
+    assert watched.tasks == []
 
 
 def test_the_given_model_is_not_changed(digits: Digits, few: Columns) -> None:
