@@ -5,7 +5,7 @@
 Each step runs against a script that a user would write by hand in tf_keras (with TFMOT where it has the method), on the
 same network, data, batch size and optimizer. Every run is a process of its own, ours and theirs in turns. An epoch's
 time leaves out the first epoch, which compiles; the least of the others counts, since other work on the machine only
-adds. Peak memory is the process's largest resident set.
+adds. Peak memory is the process's largest resident set. A stopped run goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-SAMPLES, BATCH, EPOCHS = 12800, 64, 3
+from examples.study import Notebook
+
+SAMPLES, BATCH, EPOCHS = 12800, 64, 4
 BIG_SAMPLES = 640  # for networks of 10 million parameters and more
 RATE = 1e-3
 FIGURES = Path(__file__).parents[1] / "examples" / "figures" / "training-cost.json"
@@ -33,7 +36,7 @@ STEPS = ("prune", "cluster", "quantize-aware", "prune-channels", "distill")
 
 
 def main() -> None:
-    """Measure, print a table, write the figures."""
+    """Measure what is missing in the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.1, 1, 10, 100], help="millions of parameters")
@@ -45,9 +48,10 @@ def main() -> None:
         side, step, size = args.one
         print(json.dumps(_run_here(side, step, float(size))))
         return
-    figures = {f"{step} {size:g} M": _compare(step, size, args.rounds) for size in args.sizes for step in args.steps}
-    args.output.parent.mkdir(exist_ok=True)
-    args.output.write_text(json.dumps(figures, indent=1) + "\n")
+    notebook = Notebook(args.output)
+    for size in args.sizes:
+        for step in args.steps:
+            notebook.once(f"{step} {size:g} M", partial(_compare, step, size, args.rounds))
 
 
 def _compare(step: str, size: float, rounds: int) -> dict[str, object]:
@@ -58,9 +62,6 @@ def _compare(step: str, size: float, rounds: int) -> dict[str, object]:
     seconds = {side: min(result["epoch_s"] for result in results) for side, results in runs.items()}
     memory = {side: statistics.median(result["peak_mib"] for result in results) for side, results in runs.items()}
     ratio = seconds["ours"] / seconds["theirs"]
-    times = f"ours {seconds['ours']:8.3f} s  theirs {seconds['theirs']:8.3f} s  ratio {ratio:.2f}"
-    peaks = f"peak {memory['ours']:.0f} / {memory['theirs']:.0f} MiB"
-    print(f"{step:15} {size:6g} M  {times}  {peaks}", flush=True)
     return {"epoch_s": seconds, "peak_mib": memory, "ratio": round(ratio, 3), "rounds": rounds}
 
 

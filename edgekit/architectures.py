@@ -17,6 +17,7 @@ from edgekit.kerases import import_keras
 from edgekit.model_files import Kind
 from edgekit.opening_files import examine_apart
 from edgekit.references import import_function
+from edgekit.wording import said
 
 _TRACED_TOLERANCE = 1e-5  # of the output's scale
 POST_TRAINING = (
@@ -54,8 +55,9 @@ def load_weights(model: Any, path: Path) -> None:
         try:
             model.load_weights(str(link))
         except Exception as problem:  # Keras raises what it likes
-            said = " ".join(str(problem).split())[:300]
-            raise ModelError(f"{path}: its weights do not fit the architecture '{model.name}': {said}") from problem
+            raise ModelError(
+                f"{path}: its weights do not fit the architecture '{model.name}': {said(problem)}"
+            ) from problem
 
 
 def is_tf_keras_model(model: object) -> bool:
@@ -93,10 +95,9 @@ def _traced(model: Any) -> Any:
         outputs = model.call(**inputs)
         traced = keras.Model(inputs if len(inputs) > 1 else next(iter(inputs.values())), outputs)
     except Exception as problem:  # `call` is the user's code, and may need numbers
-        said = " ".join(str(problem).split())[:200]
         raise ModelError(
-            f"model '{model.name}' is a subclass of keras.Model ({kind}) that cannot be traced into layers: {said}; "
-            f"{POST_TRAINING}"
+            f"model '{model.name}' is a subclass of keras.Model ({kind}) that cannot be traced into layers: "
+            f"{said(problem)}; {POST_TRAINING}"
         ) from problem
     _check_equal(keras, model, traced, inputs)
     return keras.Model(traced.input, traced.output, name=_scope_name(model.name))

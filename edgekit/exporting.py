@@ -12,6 +12,7 @@ from edgekit.compression.fake_quantization import trained_simulation
 from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE, Source
 from edgekit.errors import ConversionError, ModelError, OutputError
 from edgekit.loading import LoadedModel, import_keras
+from edgekit.wording import said
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -53,20 +54,13 @@ def _export(model: Any, loaded: LoadedModel, folder: Path) -> None:
             with _inner_functions_inlined():
                 signatures[signature] = tf.function(serve).get_concrete_function(**specs)
         except (ValueError, TypeError) as problem:
-            raise ConversionError(f"'{loaded.name}' cannot be traced: {_said(problem)}") from problem
+            raise ConversionError(f"'{loaded.name}' cannot be traced: {said(problem)}") from problem
     module = tf.Module()
     module.variables_kept = [variable.value for variable in model.variables]
     try:
         tf.saved_model.save(module, str(folder), signatures=signatures)
     except (OSError, tf.errors.OpError) as problem:
         raise OutputError(f"cannot write {folder}: {str(problem).splitlines()[0]}; free some space") from problem
-
-
-def _said(problem: Exception) -> str:
-    """What the user's code said, without the frames that AutoGraph and Keras put around it."""
-    text = re.sub(r"\x1b\[\d*m", "", str(problem)).split("Arguments received by")[0]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else type(problem).__name__
 
 
 @contextmanager

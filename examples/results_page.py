@@ -38,8 +38,8 @@ def main() -> None:
 
 def page() -> str:
     """The page's text."""
-    parts = [HEAD, *_digits(), *_watch(), *_distillation(), *_latency(), *_efficientnet(), *_cost()]
-    return "\n".join(parts)
+    sections = (_digits, _watch, _distillation, _latency, _efficientnet, _cost)
+    return "\n".join([HEAD, *(line for section in sections for line in section())])
 
 
 def _digits() -> Iterator[str]:
@@ -95,17 +95,18 @@ def _recipe_row(name: str, entries: Sequence[Mapping[str, Any]], floats: Sequenc
 
 def _distillation() -> Iterator[str]:
     yield "## A student taught, and the same student alone\n"
-    yield "The same network, seed, learning rate and number of epochs; accuracy of the Keras model.\n"
+    yield (
+        "The same network, seed, batches, learning rate and number of epochs; accuracy of the Keras model. The "
+        "students: one hidden layer of 24 units for the digits, 10 epochs; the watch's network with 6 channels instead "
+        "of 64, without dropout, 40 epochs.\n"
+    )
     rows = []
     for subject in ("digits", "watch"):
         by_name = _by_seed(read(subject))
-        if "student taught" in by_name:
-            alone, taught = by_name["student alone"], by_name["student taught"]
-            gain = 100 * (_mean(taught, "keras_accuracy") - _mean(alone, "keras_accuracy"))
-            parameters = f"{alone[0]['parameters']:,}"
-            teacher = _spread(by_name["float"], "keras_accuracy")
-            spreads = [_spread(entries, "keras_accuracy") for entries in (alone, taught)]
-            rows.append([subject, parameters, teacher, *spreads, f"{gain:+.2f}"])
+        teacher, alone, taught = (by_name[name] for name in ("float", "student alone", "student taught"))
+        gain = 100 * (_mean(taught, "keras_accuracy") - _mean(alone, "keras_accuracy"))
+        spreads = [_spread(entries, "keras_accuracy") for entries in (teacher, alone, taught)]
+        rows.append([subject, f"{alone[0]['parameters']:,}", *spreads, f"{gain:+.2f}"])
     yield from table(["data", "student's parameters", "teacher", "alone", "taught", "gain, points"], rows)
 
 
@@ -131,9 +132,7 @@ def _latency() -> Iterator[str]:
 
 def _efficientnet() -> Iterator[str]:
     figures = read("efficientnet-lite0")
-    original = figures.get("original")
-    if original is None:
-        return
+    original = figures["original"]
     yield "## EfficientNet-Lite0 without data\n"
     yield (
         f"ImageNet weights, {original['parameters']:,} parameters; agreement of the top-1 class with the original "
@@ -143,9 +142,8 @@ def _efficientnet() -> Iterator[str]:
     names = [name.removesuffix(", without data") for name in figures if name.endswith(", without data")]
     rows = []
     for name in names:
-        before, after = figures[f"{name}, without data"], figures.get(f"{name}, distilled")
-        distilled = "" if after is None else f"{after['agreement']:.1%}"
-        rows.append([name, f"{before['parameters']:,}", f"{before['agreement']:.1%}", distilled])
+        before, after = figures[f"{name}, without data"], figures[f"{name}, distilled"]
+        rows.append([name, f"{before['parameters']:,}", f"{before['agreement']:.1%}", f"{after['agreement']:.1%}"])
     yield from table(["recipe", "parameters", "agreement without data", "after distillation"], rows)
 
 
@@ -196,9 +194,8 @@ def draw(path: Path) -> None:
 
 
 def read(name: str) -> dict[str, Any]:
-    """The figures of one script; none when it has not run."""
-    path = FIGURES / f"{name}.json"
-    figures: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    """The figures of one script."""
+    figures: dict[str, Any] = json.loads((FIGURES / f"{name}.json").read_text())
     return figures
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from edgekit.bridge.lessons import lesson_of
 from edgekit.bridge.settings import parameters, translate, twin_class
 from edgekit.errors import EdgekitError, ModelError
+from edgekit.wording import said
 
 Change = Callable[[list[Any]], list[Any]]
 
@@ -181,9 +182,9 @@ class Replay(ABC):
 
     def refusal(self, layer: Any, problem: object) -> ModelError:
         """Names the layer, the cause and the next step."""
-        said = " ".join(str(problem).split())[:200]
         return ModelError(
-            f"layer '{layer.name}' ({type(layer).__name__}) has no bridge to {self.target_name}: {said}; {WAY_OUT}"
+            f"layer '{layer.name}' ({type(layer).__name__}) has no bridge to {self.target_name}: "
+            f"{said(problem)}; {WAY_OUT}"
         )
 
     def _graph(self, model: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any  # Any: keras models, operations and tensors, which have 
 
 from edgekit.errors import ModelError
 from edgekit.loading import import_keras, unique_names
+from edgekit.wording import said
 
 Remake = Callable[[Any, str], Any]  # (operation, name) -> a new operation of that name, not yet called
 
@@ -60,9 +61,8 @@ def from_config(layer: Any, config: dict[str, Any]) -> Any:
     try:
         return type(layer).from_config(config)
     except (TypeError, ValueError, KeyError, NotImplementedError) as problem:
-        reason = " ".join(str(problem).split())[:200]
         raise ModelError(
-            f"layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its config ({reason}); "
+            f"layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its config ({said(problem)}); "
             "its class needs a get_config with every argument of its __init__, and functions in it must be registered "
             "with keras.saving.register_keras_serializable"
         ) from problem

@@ -11,6 +11,7 @@ from edgekit.compression.flattening import copy_state, flat, from_config, is_lay
 from edgekit.compression.steps import Distill
 from edgekit.errors import ModelError
 from edgekit.loading import Note, import_keras
+from edgekit.wording import said
 
 _WIDTHS = ("filters", "units", "output_dim", "projection_dim", "key_dim", "value_dim")  # settings that count channels
 _INNER = ("layer", "backward_layer", "cell")  # settings of wrappers that hold layers
@@ -118,10 +119,9 @@ def _naming(operation: Any) -> Callable[..., Any]:
         try:
             return _fitting(operation, args)(*args, **kwargs)
         except (ValueError, TypeError, AttributeError) as problem:
-            reason = " ".join(str(problem).split())[:200]
             raise ModelError(
                 f"Distill: layer '{operation.name}' ({type(operation).__name__}) does not fit into the student "
-                f"({reason}); give a student model, or depth or drop instead of width"
+                f"({said(problem)}); give a student model, or depth or drop instead of width"
             ) from problem
 
     return call
