@@ -108,7 +108,7 @@ def _with_student_opened(step: Step) -> Step:
 def _identity(step: Step) -> str:
     """What makes two steps the same work; of a student, that is its weights too."""
     student = step.student if isinstance(step, Distill) else None
-    return repr(step) if student is None else f"{step_table(step)} {student.sha256()}"
+    return repr(step) if student is None else f"{step_table(step)} {load(student).sha256()}"
 
 
 @singledispatch
