@@ -16,7 +16,8 @@ import numpy as np
 
 import edgekit
 from benchmarks import zoo
-from edgekit.compression.macs import macs
+from edgekit.compression.kernels import kernels
+from edgekit.compression.macs import costs, macs
 from edgekit.data import Data
 from edgekit.files import write_text
 from edgekit.loading import LoadedModel, load
@@ -67,16 +68,23 @@ def _bundle(model: LoadedModel, data: Data, folder: Path) -> Path:
 def _figures(
     name: str, model: LoadedModel, original: LoadedModel, medians: dict[str, dict[str, float]]
 ) -> dict[str, object]:
-    """MACs, latency, and latency over what the MACs alone would make of it."""
+    """MACs, those of depthwise convolutions, and latency, each as a share of the original's too."""
     share = macs(model.model) / macs(original.model)
-    proportional = {precision: round(times[name] / (share * times["whole"]), 3) for precision, times in medians.items()}
+    depthwise = depthwise_macs(model) / depthwise_macs(original)
     return {
         "parameters": model.parameters,
         "macs": macs(model.model),
         "macs_share": round(share, 4),
+        "depthwise_share": round(depthwise, 4),
         "median_ms": {precision: times[name] for precision, times in medians.items()},
-        "over_proportional": proportional,
+        "latency_share": {precision: round(times[name] / times["whole"], 4) for precision, times in medians.items()},
     }
+
+
+def depthwise_macs(model: LoadedModel) -> int:
+    """The multiply-accumulates of depthwise convolutions, which shrink with the channels, not with their square."""
+    depthwise = {id(kernel.variable) for kernel in kernels(model.model) if kernel.kind == "depthwise"}
+    return sum(cost.total() for cost in costs(model.model) if id(cost.variable) in depthwise)
 
 
 if __name__ == "__main__":
