@@ -38,6 +38,7 @@ metric = "top1"
 step = "distill"
 width = 0.5
 epochs = 7
+learning_rate = 0.003
 
 [[compress]]
 step = "prune"
