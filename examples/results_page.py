@@ -115,8 +115,8 @@ def _latency() -> Iterator[str]:
     yield "## MobileNetV2: multiply-accumulates and latency\n"
     yield (
         "224 × 224, fine-tuning left out; shares are of the whole model's. In fp32 the time follows the MACs, as far "
-        "as the depthwise convolutions let it. In int8 the CPU's VNNI instructions make pointwise convolutions so quick "
-        "that the time follows the MACs of the depthwise ones, which shrink with the channels and not with their "
+        "as the depthwise convolutions let it. In int8 the CPU's VNNI instructions make pointwise convolutions so "
+        "quick that the time follows the MACs of the depthwise ones, which shrink with the channels and not with their "
         "square. `python benchmarks/channel_latency.py`\n"
     )
     rows = [
