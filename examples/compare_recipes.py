@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any  # Any: keras models
@@ -20,9 +19,19 @@ import edgekit
 from edgekit import demo
 from edgekit.compression import Step
 from edgekit.data import Data
-from edgekit.loading import LoadedModel, import_keras, load
+from edgekit.loading import LoadedModel, import_keras
 from edgekit.recipe import parse_steps
-from examples.study import Figures, Notebook, Subject, accuracy, figures, latencies_ms, train
+from examples.study import (
+    Figures,
+    Lesson,
+    Notebook,
+    Subject,
+    accuracy,
+    figures,
+    latencies_ms,
+    seeded,
+    train,
+)
 from examples.watch import load_watch, watch_cnn
 
 FIGURES = Path(__file__).with_name("figures")
@@ -54,8 +63,8 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     },
     "watch": {
         "int8 by calibration": (),
-        "half the channels": (edgekit.PruneChannels(0.5, epochs=6),),
-        "half the channels, QAT": (edgekit.PruneChannels(0.5, epochs=6), edgekit.QuantizeAware(epochs=2)),
+        "half the channels": (edgekit.PruneChannels(0.5, epochs=12),),
+        "half the channels, QAT": (edgekit.PruneChannels(0.5, epochs=12), edgekit.QuantizeAware(epochs=2)),
     },
 }
 
@@ -83,13 +92,15 @@ def digits() -> Subject:
     more, more_labels = demo.augmented(images[: demo.TRAIN], labels[: demo.TRAIN])
     training = Data({"image": more}, more_labels, "digits for training")
     test = Data({"image": images[demo.TRAIN :]}, labels[demo.TRAIN :], "held-back digits")
-    return Subject("digits", training, test, partial(demo.small_cnn, demo.CHANNELS), small_mlp, demo.EPOCHS, 10, 3e-3)
+    make = partial(demo.small_cnn, demo.CHANNELS)
+    return Subject("digits", training, test, make, Lesson(demo.EPOCHS, 3e-3), small_mlp, Lesson(10, STUDENT_RATE))
 
 
 def watch() -> Subject:
     """The watch data and a one-dimensional CNN."""
     training, test = load_watch()
-    return Subject("watch", training, test, watch_cnn, partial(watch_cnn, 6, dropout=0.0), 8, 40, 2e-3)
+    small = partial(watch_cnn, 6, dropout=0.0)
+    return Subject("watch", training, test, watch_cnn, Lesson(8, 2e-3), small, Lesson(60, STUDENT_RATE))
 
 
 def small_mlp() -> Any:
@@ -106,7 +117,7 @@ def _compare(subject: Subject, recipes: Mapping[str, Recipe], notebook: Notebook
 
     def trained() -> LoadedModel:
         if not model:
-            model.append(train(subject, subject.make(), seed))
+            model.append(train(subject.train, subject.make, subject.lesson, seed))
         return model[0]
 
     def run(name: str, recipe: Recipe) -> Figures:
@@ -131,17 +142,19 @@ def _float_figures(model: LoadedModel, subject: Subject) -> dict[str, float]:
 
 
 def _distil(subject: Subject, notebook: Notebook, seed: int) -> None:
-    """The same small student, taught and alone, with the same epochs, learning rate and batches."""
+    """The same small student, taught and alone: the same first weights, epochs, learning rate and batches."""
 
     def alone() -> dict[str, float]:
-        at_its_rate = replace(subject, learning_rate=STUDENT_RATE)
-        student = train(at_its_rate, subject.small(), seed, subject.student_epochs)
+        student = train(subject.train, subject.small, subject.small_lesson, seed)
         return {"parameters": student.parameters, "keras_accuracy": accuracy(student, subject.test)}
 
     def taught() -> dict[str, float]:
-        teacher = train(subject, subject.make(), seed)
-        step = edgekit.Distill(student=subject.small(), epochs=subject.student_epochs, learning_rate=STUDENT_RATE)
-        student = edgekit.compress(load(teacher), step, data=subject.train, seed=seed)
+        teacher = train(subject.train, subject.make, subject.lesson, seed)
+        lesson = subject.small_lesson
+        step = edgekit.Distill(
+            student=seeded(subject.small, seed), epochs=lesson.epochs, learning_rate=lesson.learning_rate
+        )
+        student = edgekit.compress(teacher, step, data=subject.train, seed=seed)
         return {"parameters": student.parameters, "keras_accuracy": accuracy(student, subject.test)}
 
     work: dict[str, Callable[[], dict[str, float]]] = {"student alone": alone, "student taught": taught}

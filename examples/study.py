@@ -28,6 +28,14 @@ WARMUP, RUNS = 50, 400
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """How long and how fast a model is trained."""
+
+    epochs: int
+    learning_rate: float  # at the start
+
+
+@dataclass(frozen=True)
 class Subject:
     """A data set and the model that a user would have trained on it."""
 
@@ -35,10 +43,9 @@ class Subject:
     train: Data
     test: Data
     make: Callable[[], Any]  # an untrained keras model
+    lesson: Lesson
     small: Callable[[], Any]  # an untrained student
-    epochs: int
-    student_epochs: int
-    learning_rate: float
+    small_lesson: Lesson
 
 
 @dataclass(frozen=True)
@@ -53,18 +60,23 @@ class Figures:
     zipped_bytes: int  # the int8 file, deflated as the bundle does
 
 
-def train(subject: Subject, model: Any, seed: int, epochs: int | None = None) -> LoadedModel:
-    """Plain Keras, as the user did it before edgekit came: Adam, cosine decay."""
+def train(data: Data, make: Callable[[], Any], lesson: Lesson, seed: int) -> LoadedModel:
+    """Plain Keras, as the user did it before edgekit came: Adam, cosine decay. The seed is set before `make`."""
+    model = seeded(make, seed)
     keras = import_keras()
-    keras.utils.set_random_seed(seed)
-    epochs = subject.epochs if epochs is None else epochs
-    steps = epochs * -(-len(subject.train) // BATCH)
-    rate = keras.optimizers.schedules.CosineDecay(subject.learning_rate, steps)
+    steps = lesson.epochs * -(-len(data) // BATCH)
+    rate = keras.optimizers.schedules.CosineDecay(lesson.learning_rate, steps)
     logits = getattr(model.layers[-1].activation, "__name__", "") != "softmax"
     model.compile(keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=logits))
-    (features,) = subject.train.inputs.values()
-    model.fit(features, subject.train.need_labels(), batch_size=BATCH, epochs=epochs, verbose=0)
+    (features,) = data.inputs.values()
+    model.fit(features, data.need_labels(), batch_size=BATCH, epochs=lesson.epochs, verbose=0)
     return load(model)
+
+
+def seeded(make: Callable[[], Any], seed: int) -> Any:
+    """An untrained model whose first weights are a function of the seed."""
+    import_keras().utils.set_random_seed(seed)
+    return make()
 
 
 def figures(subject: Subject, model: LoadedModel, folder: Path) -> Figures:
