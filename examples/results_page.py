@@ -96,9 +96,9 @@ def _recipe_row(name: str, entries: Sequence[Mapping[str, Any]], floats: Sequenc
 def _distillation() -> Iterator[str]:
     yield "## A student taught, and the same student alone\n"
     yield (
-        "The same network, first weights, batches, learning rate and number of epochs; accuracy of the Keras model. The "
-        "students: one hidden layer of 24 units for the digits, 10 epochs; the watch's network with 6 channels instead "
-        "of 64, without dropout, 60 epochs.\n"
+        "The same network, first weights, batches, learning rate and number of epochs; accuracy of the Keras model. "
+        "The students: one hidden layer of 24 units for the digits, 10 epochs; the watch's network with 6 channels "
+        "instead of 64, without dropout, 60 epochs.\n"
     )
     rows = []
     for subject in ("digits", "watch"):
