@@ -82,6 +82,11 @@ def _traced(model: Any) -> Any:
     """A subclassed model whose `call`, run on symbolic inputs, shows its layers; checked on random inputs."""
     keras, kind = import_keras(), type(model).__name__
     shapes = getattr(model, "_build_shapes_dict", None)
+    if not shapes and model.built:  # by a call that Keras could not follow without numbers
+        raise ModelError(
+            f"model '{model.name}' is a subclass of keras.Model ({kind}) that cannot be traced into layers: its call "
+            f"needs numbers; {POST_TRAINING}"
+        )
     if not shapes:
         raise ModelError(
             f"model '{model.name}' is a subclass of keras.Model ({kind}) that was never called: call it once on real "

@@ -106,6 +106,10 @@ def classes_in(node: object) -> Iterator[tuple[str, str, bool]]:
 def refusal(problem: Exception, config: object, path: Path) -> ModelError:
     """One line out of Keras's many; a layer class that Keras does not know is named with its layer."""
     text = " ".join(str(problem).split())
+    if path.suffix == ".keras" and any(name.split(">")[-1].startswith("Quantize") for name, _, _ in classes_in(config)):
+        return ModelError(
+            f"{path}: tf_keras cannot read its own .keras of a model that TFMOT quantized; save the model as .h5"
+        )
     for class_name, name, known in classes_in(config):
         if not known and (f"'{class_name}'" in text or f"Unknown layer: {class_name}" in text):
             return ModelError(

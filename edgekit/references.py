@@ -14,7 +14,9 @@ def import_function(reference: str, *, what: str, error: type[EdgekitError]) -> 
     module, _, name = reference.partition(":")
     try:
         function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as problem:
+    except AttributeError as problem:
+        raise error(f"{what}: cannot import '{reference}' ({problem}); name a function of the module") from problem
+    except ImportError as problem:
         raise error(
             f"{what}: cannot import '{reference}' ({problem}); put the module beside the project file or on PYTHONPATH"
         ) from problem

@@ -78,6 +78,7 @@ def main() -> None:
         plain = network(normalized=normalized)
         quantized = trained(tfmot.quantization.keras.quantize_model(plain))
         quantized.save(folder / f"{name}.h5")
+        quantized.save(folder / f"{name}.keras")
         expected[name] = quantized(SAMPLES, training=False)
     carrying_code().save(folder / "code.h5")
     carrying_code().save(folder / "code.keras")

@@ -16,6 +16,7 @@ import pytest
 import tf_keras
 from keras import layers, ops
 
+import edgekit
 from edgekit import loading_worker
 from edgekit.errors import ModelError
 from edgekit.loading import LoadedModel, load
@@ -118,6 +119,11 @@ def test_trained_ranges_come_out_of_quantize_wrappers(files: Path) -> None:
     kernel = loaded.model.get_layer("scores").get_weights()[0]
     assert len(np.unique(kernel)) <= 255
     assert apart(loaded, files, "quantized") < 0.1  # the activations' rounding is not in it
+
+
+@pytest.mark.trial
+def test_a_quantized_file_that_tf_keras_itself_cannot_read(files: Path) -> None:
+    assert "tf_keras cannot read its own .keras" in refused(files / "quantized.keras")
 
 
 @pytest.mark.trial
@@ -230,6 +236,23 @@ def test_a_live_model_of_tf_keras() -> None:
     np.testing.assert_allclose(load(model).predict({"x": x})["scores"], model(x), atol=1e-6)
 
 
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize("name", ["lambda.h5", "lambda.keras"])
+@pytest.mark.filterwarnings("ignore")  # tf_keras calls its own formats legacy
+def test_a_function_in_a_trusted_file_of_tf_keras(name: str, tmp_path: Path) -> None:
+    inputs = tf_keras.Input((4,), name="x")
+    scaled = tf_keras.layers.Lambda(lambda x, by: x * by, arguments={"by": 3.0}, name="scaled")(inputs)
+    model = tf_keras.Model(inputs, tf_keras.layers.Dense(2, name="scores")(scaled))
+    x = np.random.default_rng(0).normal(0, 1, (4, 4)).astype(np.float32)
+    np.testing.assert_allclose(load(model).predict({"x": x})["scores"], model(x), atol=1e-6)
+    model.save(tmp_path / name)
+    assert CODE in refused(tmp_path / name)
+    loaded = load(tmp_path / name, allow_code=True)
+    np.testing.assert_allclose(loaded.predict({"x": x})["scores"], model(x), atol=1e-6)
+    pruned = edgekit.compress(loaded, edgekit.Prune(0.5, epochs=0))
+    assert pruned.model.get_layer("scaled")(np.ones((1, 4), np.float32)).numpy().tolist() == [[3.0] * 4]
+
+
 class Traceable(keras.Model):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(name="traceable")
@@ -242,6 +265,15 @@ class Traceable(keras.Model):  # type: ignore[misc]
 class Conditional(keras.Model):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         return x if float(ops.sum(x)) > 0 else -x
+
+
+class WithLayers(Conditional):
+    def __init__(self) -> None:
+        super().__init__(name="with_layers")
+        self.scores = layers.Dense(2, name="scores")
+
+    def call(self, x: Any) -> Any:
+        return self.scores(super().call(x))
 
 
 class Bare(keras.Model):  # type: ignore[misc]
@@ -267,7 +299,8 @@ def test_a_subclassed_model_is_traced() -> None:
 def test_subclassed_models_that_cannot_be_traced() -> None:
     assert "that was never called: call it once on real inputs" in refused(Traceable())
     x = np.ones((2, 3), np.float32)
-    for model, said in ((Conditional(), "cannot be traced into layers"), (Bare(), "uses weights or Python values")):
+    traced = "cannot be traced into layers"
+    for model, said in ((Conditional(), traced), (WithLayers(), traced), (Bare(), "uses weights or Python values")):
         model(x)
         message = refused(model)
         assert said in message

@@ -41,8 +41,8 @@ def test_a_function_gives_data() -> None:
     ("reference", "words"),
     [
         ("users_code:broken", "evaluation data: 'users_code:broken' failed with RuntimeError: my bug"),
-        ("users_code:nothing", "evaluation data: cannot import 'users_code:nothing'"),
-        ("no_such_module:f", "cannot import 'no_such_module:f'"),
+        ("users_code:nothing", "evaluation data: cannot import 'users_code:nothing'.*; name a function of the module"),
+        ("no_such_module:f", "cannot import 'no_such_module:f'.*; put the module beside the project file"),
         ("users_code:endless", "the dataset never ends; leave out .repeat"),
     ],
 )

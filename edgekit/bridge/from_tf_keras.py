@@ -81,7 +81,8 @@ class _FromTfKeras(Replay):
         if not getattr(model, "_nodes_by_depth", None):
             raise ModelError(
                 f"model '{model.name}' ({type(model).__name__}) has no layer graph: it is a subclass of tf_keras.Model "
-                "or was never built; build it with an Input, as Sequential or Functional"
+                "or was never built; build it with an Input, as Sequential or Functional, or convert it after training "
+                "without edgekit (tf.lite.TFLiteConverter.from_keras_model)"
             )
         return model._nested_inputs, model._nested_outputs
 

@@ -107,6 +107,8 @@ class Replay(ABC):
         if kind is None:
             return self.without_twin(layer)
         name = type(layer).__name__
+        if name == "Lambda":  # both compute with TensorFlow, so the function itself goes over
+            return kind(layer.function, arguments=layer.arguments, name=layer.name, dtype=layer.dtype_policy.name)
         settings = translate(
             layer, kind, self.target, without=_PARTS, renamed=self.renamed(name),
             activation=lambda setting: self.activation(layer, setting),

@@ -21,7 +21,7 @@ from edgekit.tensors import Array
 
 ENVIRONMENT = "TF_CONFIG"  # TensorFlow's own way to say who is in a cluster
 
-_GROUP, _GRADIENTS, _VALUES = 1, 1, 2  # keys of the collective operations, the same in every process
+_GROUP = 1  # the key of all workers together
 _TIMEOUT_S = 600.0  # how long a worker waits for the others in one step
 
 
@@ -47,16 +47,20 @@ class Team:
         own = len(range(self.index, samples, self.workers))
         return self.workers * own / samples
 
-    def mean(self, values: Sequence[Any], key: int = _VALUES) -> list[Any]:
-        """The mean of each tensor over all workers, in one exchange."""
+    def mean(self, values: Sequence[Any]) -> list[Any]:
+        """The mean of each tensor over all workers, in one exchange.
+
+        TensorFlow wants one shape for all exchanges of one key, so the key is the number of values.
+        """
         import tensorflow as tf
 
+        sizes = [int(np.prod(value.shape)) for value in values]
         flat = tf.concat([tf.reshape(tf.cast(value, tf.float32), [-1]) for value in values], 0)
         total = tf.raw_ops.CollectiveReduceV2(
-            input=flat, group_size=self.workers, group_key=_GROUP, instance_key=key, ordering_token=[],
+            input=flat, group_size=self.workers, group_key=_GROUP, instance_key=sum(sizes), ordering_token=[],
             merge_op="Add", final_op="Div", communication_hint="auto", timeout_seconds=_TIMEOUT_S,
         )  # fmt: skip
-        parts = tf.split(total, [int(np.prod(value.shape)) for value in values])
+        parts = tf.split(total, sizes)
         return [tf.reshape(part, value.shape) for part, value in zip(parts, values, strict=True)]
 
     def agree(self, value: float, what: str) -> float:
@@ -91,7 +95,7 @@ def averaging(kind: type[Any], team: Team, weight: Any) -> type[Any]:
             import tensorflow as tf
 
             present = [tf.convert_to_tensor(gradient) * weight for gradient in grads if gradient is not None]
-            mean = iter(team.mean(present, _GRADIENTS))
+            mean = iter(team.mean(present))
             averaged = [None if gradient is None else next(mean) for gradient in grads]
             return super().apply(averaged, trainable_variables)
 

@@ -58,8 +58,9 @@ def remade(operation: Any, name: str) -> Any:
 
 def from_config(layer: Any, config: dict[str, Any]) -> Any:
     """A new layer of the same class. Raises ModelError when the class cannot be made from its own config."""
+    own = {"safe_mode": False} if isinstance(layer, import_keras().layers.Lambda) else {}  # its code is here already
     try:
-        return type(layer).from_config(config)
+        return type(layer).from_config(config, **own)
     except (TypeError, ValueError, KeyError, NotImplementedError) as problem:
         raise ModelError(
             f"layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its config ({said(problem)}); "

@@ -23,6 +23,7 @@ from edgekit.compression.masks import earlier_zeros, zeros_kept
 from edgekit.compression.pruning import RAMP, UPDATES, unfit
 from edgekit.compression.quantize_aware import Prepared, calibrate
 from edgekit.compression.selection import select_kernels
+from edgekit.compression.sharing import Sharing
 from edgekit.compression.steps import Cluster, Prune, QuantizeAware, step_name
 from edgekit.compression.task import Task
 from edgekit.compression.training import Training, TrainingSettings
@@ -102,9 +103,20 @@ def quantize_aware(loaded: LoadedModel, step: QuantizeAware, training: Training)
         model.get_layer(name).set_weights(weights)
     if step.preserve_sparsity:
         masks.apply()
+    _share_again(form)
     observed = _calibrated(form, training)
     trained = {name: outcome.ranges[name] for name in observed if name in outcome.ranges}
     return form.finished(form.simulation({**observed, **trained})).with_notes(_left_float(form, outcome, trained))
+
+
+def _share_again(form: Prepared) -> None:
+    """Bring kernels that shared values and were trained in float back to as many: each value by its members' mean."""
+    for kernel, book in form.shared:
+        trained = np.asarray(kernel.variable)
+        if len(np.unique(trained)) > len(book.values):
+            sharing = Sharing([(kernel.variable, book)])
+            kernel.variable.assign(trained)
+            sharing.apply()
 
 
 class _Twin:

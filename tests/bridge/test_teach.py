@@ -143,7 +143,9 @@ def test_an_activation_or_regularizer_of_the_users_own_is_named() -> None:
 def test_models_without_a_graph_are_refused() -> None:
     model = SubclassedLegacy(name="sub")
     model(np.ones((1, 2), np.float32))
-    assert "model 'sub' (SubclassedLegacy) has no layer graph" in refused(model, from_tf_keras)
+    message = refused(model, from_tf_keras)
+    assert "model 'sub' (SubclassedLegacy) has no layer graph" in message
+    assert "or convert it after training without edgekit" in message
     assert "has no layer graph" in refused(keras.Sequential([keras.layers.Dense(2)], name="unbuilt"))
 
 

@@ -60,6 +60,19 @@ def test_a_model_is_compressed(edgekit: Run, folder: Path, digits: Digits) -> No
     assert sorted(path.name for path in folder.iterdir()) == ["recipe.toml", "small.keras", "train.npz"]
 
 
+def test_weights_alone_are_compressed_with_what_builds_their_model(edgekit: Run, folder: Path, digits: Digits) -> None:
+    whole = keras.saving.load_model(digits.model)
+    whole.save_weights(folder / "digits.weights.h5")
+    (folder / "own_model.py").write_text(
+        f"import keras\n\ndef build():\n    return keras.saving.load_model({str(digits.model)!r})\n"
+    )
+    argv = ["compress", folder / "digits.weights.h5", *arguments(folder, digits)[2:]]
+    assert "say what builds the model, with --architecture" in edgekit(*argv).stderr
+    ended = edgekit(*argv, "--architecture", "own_model:build", "--json")
+    assert ended.exit_code == 0, ended.stderr
+    assert ended.json["sparsity"] == pytest.approx(0.5, abs=0.01)
+
+
 def test_the_text_tells_the_layers(edgekit: Run, folder: Path, digits: Digits) -> None:
     (folder / "recipe.toml").write_text('[[compress]]\nstep = "prune"\nsparsity = 0.5\nepochs = 0\n')
     ended = edgekit(*arguments(folder, digits, **{"--data": None}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,18 @@ def test_two_workers_on_loopback_give_what_one_process_gives(data: dict[str, np.
     assert progress.done == 8
     (folder,) = (tmp_path / "checkpoints").iterdir()
     assert sorted(path.name for path in folder.iterdir()) == ["done.keras", "epoch-0002.npz"]
+
+
+def test_averages_and_ranges_are_shared_besides_gradients(data: dict[str, np.ndarray]) -> None:
+    """Every exchange has a length of its own: gradients, the ranges, a number for early stopping."""
+    settings = TrainingSettings(patience=3)
+    step = edgekit.QuantizeAware(epochs=2, batch_size=32)
+    alone = edgekit.compress(model(), step, data=data, training=settings)
+    together = edgekit.compress(model(), step, data=data, training=replace(settings, engine="multi-worker", workers=2))
+    assert alone.activation_ranges is not None
+    assert together.activation_ranges is not None
+    for name, expected in alone.activation_ranges.items():
+        np.testing.assert_allclose(together.activation_ranges[name], expected, rtol=0.05, atol=0.02)
 
 
 def test_a_worker_that_fails_ends_the_others(data: dict[str, np.ndarray]) -> None:

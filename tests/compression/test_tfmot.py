@@ -241,6 +241,19 @@ def test_quantization_lists_what_tfmot_does_not_train() -> None:
     assert np.abs(quantized - expected).max() < 0.2 * np.abs(expected).max()
 
 
+def test_what_tfmot_trains_in_float_goes_on_sharing_values() -> None:
+    tokens = keras.Input((6,), dtype="int32", name="tokens")
+    pooled = layers.GlobalAveragePooling1D()(layers.Embedding(40, 16, name="embedding")(tokens))
+    model = keras.Model(tokens, layers.Dense(3, activation="softmax", name="scores")(pooled))
+    generator = np.random.default_rng(0)
+    data = {"tokens": generator.integers(0, 40, (64, 6)).astype(np.int32), "y": generator.integers(0, 3, 64)}
+    clustered = edgekit.compress(model, edgekit.Cluster(8, epochs=0))
+    trained = edgekit.compress(clustered, edgekit.QuantizeAware(epochs=1, engine="tfmot"), data=data)
+    before, after = (np.asarray(each.model.get_layer("embedding").embeddings) for each in (clustered, trained))
+    assert len(np.unique(after)) <= 8
+    assert np.abs(after - before).max() > 1e-4
+
+
 def test_a_model_of_which_tfmot_takes_nothing_is_refused() -> None:
     model = zoo.build("BiGRU")
     step = edgekit.Prune(0.5, epochs=1, engine="tfmot", layers={"logits": "skip"})
