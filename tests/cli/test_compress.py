@@ -70,7 +70,7 @@ def test_weights_alone_are_compressed_with_what_builds_their_model(edgekit: Run,
     assert "say what builds the model, with --architecture" in edgekit(*argv).stderr
     ended = edgekit(*argv, "--architecture", "own_model:build", "--json")
     assert ended.exit_code == 0, ended.stderr
-    assert ended.json["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert ended.json["sparsity"] > 0.4
 
 
 def test_the_text_tells_the_layers(edgekit: Run, folder: Path, digits: Digits) -> None:
