@@ -12,6 +12,7 @@ from statistics import mean
 from typing import Any  # Any: JSON
 
 from edgekit.files import write_text
+from examples.compare_recipes import RECIPES, TIMED
 
 FIGURES = Path(__file__).with_name("figures")
 PAGE = Path(__file__).parents[1] / "docs" / "compression-results.md"
@@ -65,18 +66,16 @@ def _recipes(subject: str) -> Iterator[str]:
     floats = by_name.pop("float")
     latency = by_name.pop("latency in ms", [])
     rows = [["the float model", _spread(floats, "keras_accuracy"), "", f"{floats[0]['bytes']:,}", "", "", "1.0"]]
-    for name, entries in by_name.items():
-        if "int8_accuracy" in entries[0]:
-            rows.append(_recipe_row(name, entries, floats))
+    rows += [_recipe_row(name, by_name[name], floats) for name in RECIPES[subject]]
     yield from table(["recipe", "top-1", "drop, points", "bytes", "zipped", "zero weights", "× smaller, zipped"], rows)
     if latency:
         yield "int8 latency, the plain model and the one with half its channels in turns:\n"
-        names = list(latency[0])
+        whole, half, trained = TIMED
         rows = [
-            [str(seed), *(f"{entry[name]:.4f}" for name in names), f"{entry[names[0]] / entry[names[1]]:.2f}"]
+            [str(seed), *(f"{entry[name]:.4f}" for name in TIMED), f"{entry[whole] / entry[half]:.2f}"]
             for seed, entry in enumerate(latency)
         ]
-        yield from table(["seed", *(f"{name}, ms" for name in names), "× faster"], rows)
+        yield from table(["seed", f"{whole}, ms", f"{half}, ms", f"{trained}, ms", "× faster"], rows)
 
 
 def _recipe_row(name: str, entries: Sequence[Mapping[str, Any]], floats: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -112,6 +111,8 @@ def _distillation() -> Iterator[str]:
 
 def _latency() -> Iterator[str]:
     figures = read("channel-latency")
+    if not figures:
+        return
     yield "## MobileNetV2: multiply-accumulates and latency\n"
     yield (
         "224 × 224, fine-tuning left out; shares are of the whole model's. In fp32 the time follows the MACs, as far "
@@ -139,6 +140,8 @@ def _latency() -> Iterator[str]:
 
 def _efficientnet() -> Iterator[str]:
     figures = read("efficientnet-lite0")
+    if not figures:
+        return
     original = figures["original"]
     yield "## EfficientNet-Lite0 without data\n"
     yield (
@@ -156,6 +159,8 @@ def _efficientnet() -> Iterator[str]:
 
 def _cost() -> Iterator[str]:
     figures = read("training-cost")
+    if not figures:
+        return
     yield "## What an epoch costs\n"
     yield (
         "Seconds for each epoch and peak memory of the process, against a script by hand in tf_keras, with TFMOT where "
@@ -184,12 +189,13 @@ def draw(path: Path) -> None:
     from matplotlib import pyplot
 
     by_name = _by_seed(read("digits"))
-    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
-    for name, entries in by_name.items():
-        if "int8_accuracy" in entries[0]:
-            x, y = _mean(entries, "zipped_bytes") / 1000, 100 * _mean(entries, "int8_accuracy")
-            axes.plot(x, y, "o")
-            axes.annotate(name, (x, y), textcoords="offset points", xytext=(6, 3), fontsize=8)
+    figure, axes = pyplot.subplots(figsize=(10, 4.5), layout="constrained")
+    for number, name in enumerate(RECIPES["digits"]):
+        entries = by_name[name]
+        x, y = _mean(entries, "zipped_bytes") / 1000, 100 * _mean(entries, "int8_accuracy")
+        axes.plot(x, y, "o", label=f"{number + 1}  {name}")
+        axes.annotate(str(number + 1), (x, y), textcoords="offset points", xytext=(0, 6), ha="center", fontsize=8)
+    figure.legend(loc="outside right center", fontsize=8, frameon=False)
     floats = by_name["float"]
     axes.axhline(100 * _mean(floats, "keras_accuracy"), color="grey", linestyle=":", linewidth=1)
     axes.set_xscale("log")
@@ -201,8 +207,9 @@ def draw(path: Path) -> None:
 
 
 def read(name: str) -> dict[str, Any]:
-    """The figures of one script."""
-    figures: dict[str, Any] = json.loads((FIGURES / f"{name}.json").read_text())
+    """The figures of one script; none when it has not run yet."""
+    path = FIGURES / f"{name}.json"
+    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return figures
 
 

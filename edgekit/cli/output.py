@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -39,7 +40,11 @@ def add_architecture(parser: argparse.ArgumentParser) -> None:
 
 
 def quiet_tensorflow() -> None:
-    """Import TensorFlow, where it is installed, without the start-up notes that its C++ writes to stderr."""
+    """Import TensorFlow, where it is installed, without the start-up notes that its C++ writes to stderr.
+
+    Nor with its warnings of functions that are traced again: each model that a build measures is.
+    """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(_STDERR)
