@@ -296,5 +296,5 @@ def _damage_of(member: str, where: str) -> Iterator[None]:
     """Turn what zipfile raises on damaged bytes into a BundleError that names the member."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as problem:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
         raise BundleError(f"{where}: member '{member}' was changed or cut short ({problem}); {_AGAIN}") from problem

@@ -22,6 +22,7 @@ from edgekit.model_files import read_member, refusal
 from edgekit.opening_files import open_file, wrapper_notes
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec
+from edgekit.wording import said
 
 FACTS_MEMBER = "edgekit.json"  # our own member in a .keras file; Keras ignores it
 
@@ -90,9 +91,13 @@ class LoadedModel:
         return zeros / max(1, sum(int(table.size) for table in tables))
 
     def sha256(self) -> str:
-        """Hex sha256 of the file that it was loaded from; of a live model's layers and weights otherwise."""
+        """Hex sha256 of the file that it was loaded from; of a live model's layers and weights otherwise.
+
+        Raises ModelError for a layer that cannot tell its config.
+        """
         if self.file_sha256 is not None:
             return self.file_sha256
+        _check_configs(self.model)
         digest = hashlib.sha256(self.model.to_json().encode())
         for weight in self.model.get_weights():
             digest.update(weight.tobytes())
@@ -149,6 +154,17 @@ class LoadedModel:
     def with_notes(self, notes: Iterable[Note]) -> LoadedModel:
         """The same model with more notes."""
         return replace(self, notes=(*self.notes, *notes))
+
+
+def _check_configs(model: Any) -> None:
+    for layer in reversed(list(model._flatten_layers(include_self=False))):  # the innermost is named
+        try:
+            layer.get_config()
+        except Exception as problem:  # the class is the user's
+            raise ModelError(
+                f"layer '{layer.name}' ({type(layer).__name__}) cannot tell its config ({said(problem)}); "
+                "its class needs a get_config with every argument of its __init__"
+            ) from problem
 
 
 def load(

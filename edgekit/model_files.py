@@ -7,6 +7,7 @@ names what to run. So all of that is looked at first.
 from __future__ import annotations
 
 import json
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -160,7 +161,7 @@ def _look_at_zip(path: Path) -> ModelFile:
             for name in weights:
                 with archive.open(name) as member:
                     _check_hdf5(member, path, archive.getinfo(name).file_size)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError, NotImplementedError) as problem:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, KeyError, ValueError) as problem:
         raise ModelError(f"{path}: not a .keras file, or cut short ({problem})") from problem
     if not isinstance(config, dict) or not isinstance(version, dict):
         raise ModelError(f"{path}: not a .keras file (its config.json is not an object)")

@@ -61,7 +61,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Begin with an unbroken device, and a bundle that can be read. Raises UsageError."""
     path = config.getoption("edgekit_bundle")
     config.stash[_HARNESS] = Harness()
-    config.stash[_VARIANTS] = _variant_ids(Path(path)) if path else None
+    if path is None and config.getoption("edgekit_require_device"):
+        raise pytest.UsageError(f"--edgekit-require-device would pass with every test skipped: {NO_BUNDLE}")
+    config.stash[_VARIANTS] = None if path is None else _variant_ids(Path(path))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -117,7 +119,7 @@ def edgekit_bundle(request: pytest.FixtureRequest) -> Iterator[Bundle]:
     from edgekit.bundle import Bundle
 
     path = request.config.getoption("edgekit_bundle")
-    if not path:
+    if path is None:
         pytest.skip(NO_BUNDLE)
     with Bundle.open(path) as bundle:
         yield bundle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any  # Any: keras models, which have no types
 
-from edgekit.compression.flattening import copy_state, flat
+from edgekit.compression.flattening import copy_state, flat, from_config
 from edgekit.loading import import_keras
 
 
@@ -15,10 +15,9 @@ def copied(model: Any) -> Any:
     is copied flat, because a copy of each would have a layer of its own. Raises ModelError for a layer that cannot be
     made again from its own config.
     """
-    try:
-        made = import_keras().models.clone_model(model)
-    except (TypeError, ValueError, KeyError, NotImplementedError):
-        return flat(model)  # which names the layer that cannot be made again
+    made = import_keras().models.clone_model(
+        model, clone_function=lambda layer: from_config(layer, layer.get_config()), recursive=True
+    )
     if [variable.shape for variable in made.variables] != [variable.shape for variable in model.variables]:
         return flat(model)
     copy_state(model, made)

@@ -61,7 +61,7 @@ def from_config(layer: Any, config: dict[str, Any]) -> Any:
     own = {"safe_mode": False} if isinstance(layer, import_keras().layers.Lambda) else {}  # its code is here already
     try:
         return type(layer).from_config(config, **own)
-    except (TypeError, ValueError, KeyError, NotImplementedError) as problem:
+    except Exception as problem:  # the class may be the user's
         raise ModelError(
             f"layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its config ({said(problem)}); "
             "its class needs a get_config with every argument of its __init__, and functions in it must be registered "

@@ -47,8 +47,8 @@ class Masks:
     def held(self) -> Iterator[None]:
         """While this lasts, an optimizer sets the masked weights to zero in each of its updates.
 
-        The masks are the variables' constraints then, part of the compiled training step: a call of its own after
-        every batch takes a fifth of a small model's step. A constraint that is there already comes first.
+        The masks are the variables' constraints then, part of the compiled training step, which a call of its own
+        after every batch would slow. A constraint that is there already comes first.
         """
         own = [variable.constraint for variable in self._variables]
         self.apply()
