@@ -58,6 +58,15 @@ def good_entries(manifest: Manifest | None = None) -> Entries:
     return {MANIFEST_MEMBER: manifest_format.to_bytes(manifest or example_manifest()), **CONTENTS}
 
 
+def in_directory(content: bytes, offset: int, value: int) -> bytes:
+    """A byte of every entry of the zip's central directory changed."""
+    changed, start = bytearray(content), content.find(b"PK\x01\x02")
+    while start >= 0:
+        changed[start + offset] = value
+        start = content.find(b"PK\x01\x02", start + 4)
+    return bytes(changed)
+
+
 def refused(path: Path, *words: str) -> None:
     with pytest.raises(BundleError) as caught, Bundle.open(path) as bundle:
         bundle.verify()
@@ -240,6 +249,17 @@ class TestRefusals:
             info.compress_type = zipfile.ZIP_BZIP2
 
         refused(zipped(tmp_path / "b.edgekit", good_entries(), squeeze), "compressed by method 12")
+
+    @pytest.mark.parametrize(("flag", "words"), [(0x20, "patched data"), (0x40, "strong encryption")])
+    def test_flags_that_no_bundle_has(self, tmp_path: Path, flag: int, words: str) -> None:
+        path = zipped(tmp_path / "b.edgekit", good_entries())
+        path.write_bytes(in_directory(path.read_bytes(), 8, flag))
+        refused(path, "'manifest.json'", words)
+
+    def test_a_zip_of_a_later_version(self, tmp_path: Path) -> None:
+        path = zipped(tmp_path / "b.edgekit", good_entries())
+        path.write_bytes(in_directory(path.read_bytes(), 6, 99))
+        refused(path, "zip file version 9.9")
 
     def test_encryption(self, tmp_path: Path) -> None:
         path = zipped(tmp_path / "b.edgekit", good_entries())

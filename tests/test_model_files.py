@@ -110,6 +110,22 @@ def test_a_zip_bomb(tmp_path: Path) -> None:
     assert "declares 104," in refused(path)
 
 
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = archive(tmp_path / "name.keras", é=b"x")
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xff\xff"))
+    assert "can't decode byte 0xff" in refused(path)
+
+
+def test_a_damaged_lzma_stream(tmp_path: Path) -> None:
+    path = tmp_path / "lzma.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("config.json", json.dumps(CONFIG) * 50)
+    content = bytearray(path.read_bytes())
+    content[70:90] = b"\xff" * 20
+    path.write_bytes(content)
+    assert "Corrupt input data" in refused(path)
+
+
 def test_a_member_that_is_there_twice(tmp_path: Path) -> None:
     path = archive(tmp_path / "twice.keras")
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(path, "a") as file:

@@ -103,6 +103,16 @@ def test_no_device_fails_where_one_is_required(harness: Callable[..., Ended], sm
     assert ended.outcomes()["failed"] >= 1
 
 
+def test_a_required_device_needs_a_bundle(harness: Callable[..., Ended]) -> None:
+    ended = harness(*SUITES, "--edgekit-require-device")
+    assert ended.exit_code == pytest.ExitCode.USAGE_ERROR
+    assert "would pass with every test skipped: no bundle: pytest --pyargs edgekit_device_tests" in ended.stdout
+    skipped = harness(*SUITES)
+    assert skipped.exit_code == 0
+    assert "no bundle: pytest --pyargs edgekit_device_tests" in skipped.stdout
+    assert harness(*SUITES, "--edgekit-bundle", "").exit_code == pytest.ExitCode.USAGE_ERROR  # a variable left empty
+
+
 class TestMissingEngine:
     @pytest.fixture
     def bundle(self, tmp_path: Path) -> Path:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from keras import layers
 
+import edgekit
 from benchmarks import zoo
+from edgekit.compression.copying import copied
 from edgekit.compression.flattening import flat
 from edgekit.errors import ModelError
 from edgekit.loading import describe
@@ -144,6 +146,32 @@ class Secretive(layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         return dict(super().get_config())
+
+
+def test_a_copy_of_a_model_with_a_function_stays_nested() -> None:
+    inner = keras.Input((4,), name="y")
+    doubled = layers.Lambda(lambda y: y * 2, name="doubled")
+    nested = keras.Model(inner, layers.Dense(4, name="dense")(doubled(inner)), name="nested")
+    x = keras.Input((4,), name="x")
+    model = keras.Model(x, layers.Dense(2, name="scores")(nested(x)))
+    copy = copied(model)
+    same(model, copy, {"x": np.random.default_rng(0).normal(0, 1, (3, 4)).astype(np.float32)})
+    assert [layer.name for layer in copy.get_layer("nested").layers] == ["y", "doubled", "dense"]
+
+
+def test_a_layer_that_cannot_tell_its_config_is_named_when_compression_begins() -> None:
+    class Failing(layers.Layer):  # type: ignore[misc]
+        def call(self, tensor: Any) -> Any:
+            return tensor
+
+        def get_config(self) -> dict[str, Any]:
+            raise RuntimeError("my bug")
+
+    inner = keras.Input((4,), name="y")
+    nested = keras.Model(inner, Failing(name="mine")(inner), name="nested")
+    x = keras.Input((4,), name="x")
+    with pytest.raises(ModelError, match=r"layer 'mine' \(Failing\) cannot tell its config \(my bug\)"):
+        edgekit.compress(keras.Model(x, layers.Dense(2)(nested(x))), edgekit.Prune(0.5, epochs=0))
 
 
 def test_a_layer_without_a_config_is_named() -> None:
