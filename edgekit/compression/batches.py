@@ -1,4 +1,4 @@
-"""Batches of permuted rows, made one at a time: the data is never copied as a whole, and may be memory-mapped."""
+"""Batches of permuted rows, read a few at a time: the data is never copied as a whole, and may be memory-mapped."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from edgekit.compression.collectives import Team
 from edgekit.loading import import_keras
 from edgekit.tensors import Array
 
+_READ_BYTES = 16 << 20  # at a time: each call of Python from tf.data's own thread costs as much as a small batch
+
 Row = Callable[[Array], Any]  # row numbers -> (what the model is called with, its targets)
 
 
@@ -22,10 +24,14 @@ class Batches:
         import tensorflow as tf
 
         self._read, self._rows, self._order, self._batch_size, self._team = read, rows, rows, batch_size, team
-        spec = import_keras().tree.map_structure(
-            lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), read(rows[:1])
-        )
-        made = tf.data.Dataset.from_generator(self._batches, output_signature=spec)
+        tree, sample = import_keras().tree, read(rows[:1])
+        spec = tree.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), sample)
+        made = tf.data.Dataset.from_generator(self._portions, output_signature=spec)
+        self._portion = batch_size
+        if team is None:
+            batch_bytes = batch_size * sum(array.nbytes for array in tree.flatten(sample))
+            self._portion *= max(1, _READ_BYTES // batch_bytes)
+            made = made.rebatch(batch_size)
         self.dataset = made.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2)
 
     def __len__(self) -> int:
@@ -40,10 +46,11 @@ class Batches:
         """Samples of one batch, all workers together."""
         return min(self._batch_size, len(self._rows) - batch * self._batch_size)
 
-    def _batches(self) -> Iterator[Any]:
+    def _portions(self) -> Iterator[Any]:
+        """Several batches at a time; for a worker of a team, its share of one."""
         order = self._order
-        for start in range(0, len(order), self._batch_size):
-            rows = order[start : start + self._batch_size]
+        for start in range(0, len(order), self._portion):
+            rows = order[start : start + self._portion]
             yield self._read(rows if self._team is None else self._team.share(rows))
 
 
