@@ -206,6 +206,7 @@ def _check_settings(settings: TrainingSettings) -> None:
         "validation_fraction": settings.validation_fraction is not None,
         "metric": settings.metric is not None,
         "mixed_precision": settings.mixed_precision is True,
+        "frozen_statistics": settings.frozen_statistics,
         "tensorboard": settings.tensorboard is not None,
     }
     for name, is_given in given.items():

@@ -18,9 +18,9 @@ import numpy as np
 from edgekit.compression import checkpoints, checks
 from edgekit.compression.batches import Batches, held_back, reader
 from edgekit.compression.collectives import Team, averaging
-from edgekit.compression.fused_normalization import fused_normalization
 from edgekit.compression.logs import EpochLog
 from edgekit.compression.masks import Masks, zeros_kept
+from edgekit.compression.normalization import frozen_statistics, fused_normalization
 from edgekit.compression.precision import computing_in_half, has_gpu
 from edgekit.compression.task import Score, Task, score_of, task_of
 from edgekit.compression.watching import Watch
@@ -46,6 +46,7 @@ class TrainingSettings:
     validation_fraction: float | None = None  # held back from the training data; None: 0.1 where something needs it
     metric: str | None = None  # on held-back rows: "top1" or "module:function"; None: early stopping goes by the loss
     mixed_precision: bool | None = None  # half-precision arithmetic; None: where there is a GPU
+    frozen_statistics: bool = False  # BatchNormalization keeps its averages: for few or narrow samples
     tensorboard: str | None = None  # folder for TensorBoard's event files
     # "keras": this process and one device. "mirrored": this process and all its GPUs. "multi-worker": several processes
     engine: Literal["keras", "mirrored", "multi-worker"] = "keras"
@@ -181,7 +182,8 @@ def fine_tune(model: Any, fit: Fit, training: Training) -> None:
     half = not fit.float32 and (has_gpu() if wanted is None else wanted)
     with ExitStack() as during:
         during.enter_context(computing_in_half(model, half))
-        during.enter_context(fused_normalization(model))
+        normalization = frozen_statistics if training.settings.frozen_statistics else fused_normalization
+        during.enter_context(normalization(model))
         for masks in fit.zeros:
             during.enter_context(masks.held())
         run = _Run(model, fit, training, half)

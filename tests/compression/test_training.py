@@ -267,6 +267,20 @@ def test_too_few_samples_to_hold_any_back(model: Any, training: Training) -> Non
         fine_tune(model, fit_for(model, starved), starved)
 
 
+def test_statistics_stay_frozen_on_demand(model: Any, training: Training) -> None:
+    frozen = replace(training, settings=TrainingSettings(frozen_statistics=True))
+    statistics = [variable for variable in model.non_trainable_variables if variable.name.startswith("moving_")]
+    kernels = model.trainable_variables
+    before = [np.array(variable) for variable in (*statistics, *kernels)]
+    fine_tune(model, fit_for(model, frozen), frozen)
+    after = [np.array(variable) for variable in (*statistics, *kernels)]
+    assert statistics
+    assert_same(before[: len(statistics)], after[: len(statistics)])
+    assert not any(
+        np.array_equal(a, b) for a, b in zip(before[len(statistics) :], after[len(statistics) :], strict=True)
+    )
+
+
 # Mixed precision, seeds, logs
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from edgekit.compression.fused_normalization import fused_normalization
+from edgekit.compression.normalization import frozen_statistics, fused_normalization
 
 
 def normalized(**settings: Any) -> Any:
@@ -69,3 +69,17 @@ def test_what_the_operation_does_not_take_stays_keras_own() -> None:
     for model in (vector, first):
         with fused_normalization(model):
             assert "call" not in vars(model.get_layer("norm"))
+
+
+def test_frozen_statistics_stay_while_all_else_is_trained() -> None:
+    images = np.random.default_rng(0).normal(1, 2, (9, 5, 5, 3)).astype(np.float32)
+    model, untrained = normalized(), normalized()
+    with frozen_statistics(model):
+        np.testing.assert_allclose(model(images, training=True), untrained(images, training=False), rtol=1e-5)
+        trained(model, images)
+    norm, before = model.get_layer("norm"), untrained.get_layer("norm")
+    for name in ("moving_mean", "moving_variance"):
+        np.testing.assert_array_equal(np.asarray(getattr(norm, name)), np.asarray(getattr(before, name)))
+    for name in ("gamma", "beta"):
+        assert (np.asarray(getattr(norm, name)) != np.asarray(getattr(before, name))).all()
+    assert "call" not in vars(norm)
