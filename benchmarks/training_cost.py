@@ -63,7 +63,8 @@ def _compare(step: str, size: float, rounds: int) -> dict[str, object]:
             result = _run_apart(side, step, size)
             epochs[side] += result["epochs_s"]
             memory[side].append(result["peak_mib"])
-    figures: dict[str, object] = {"peak_mib": {side: statistics.median(peaks) for side, peaks in memory.items()}}
+    peaks = {side: statistics.median(values) for side, values in memory.items()}
+    figures: dict[str, object] = {"peak_mib": peaks, "batches": _lesson(size)[0] // BATCH, "parameters": size * 1e6}
     for name, summary in (("median", statistics.median), ("least", min)):
         seconds = {side: summary(times) for side, times in epochs.items()}
         figures[f"{name}_s"] = seconds
@@ -84,13 +85,18 @@ def _run_apart(side: str, step: str, size: float) -> dict[str, Any]:
 
 
 def _run_here(side: str, step: str, size: float) -> dict[str, Any]:
-    samples, epochs = (SAMPLES, EPOCHS) if size < BIG else (BIG_SAMPLES, BIG_EPOCHS)
+    samples, epochs = _lesson(size)
     generator = np.random.default_rng(0)
     images = generator.random((samples, 28, 28, 1), np.float32)
     labels = generator.integers(0, 10, samples)
     marks = (_ours if side == "ours" else _theirs)(step, size, images, labels, epochs)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"epochs_s": np.diff(marks).tolist(), "peak_mib": peak_mib}
+
+
+def _lesson(size: float) -> tuple[int, int]:
+    """(samples, epochs)."""
+    return (SAMPLES, EPOCHS) if size < BIG else (BIG_SAMPLES, BIG_EPOCHS)
 
 
 def network(keras: Any, millions: float, *, width: float = 1.0) -> Any:

@@ -156,3 +156,10 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
     ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert "unknown 'prunes'; known: prune, " in ended.stderr
+
+
+def test_the_page_in_the_docs_is_its_journals_and_every_cell_ran_or_was_refused() -> None:
+    journal = Path(compression_matrix.ROOT, "docs", "compression-matrix.jsonl")
+    cells = read(journal)
+    assert journal.with_suffix(".md").read_text(encoding="utf-8") == page(cells)
+    assert summary(cells).endswith("0 failed, 0 not run")
