@@ -29,8 +29,8 @@ import numpy as np
 from examples.study import Notebook
 
 BATCH = 64
-SAMPLES, EPOCHS = 12800, 9
-BIG, BIG_SAMPLES, BIG_EPOCHS = 10, 640, 4  # for networks of so many million parameters and more
+# (fewer than so many million parameters, samples, epochs)
+LESSONS = ((0.5, 12800, 9), (5, 3200, 7), (float("inf"), 640, 4))
 RATE = 1e-3
 FIGURES = Path(__file__).parents[1] / "examples" / "figures" / "training-cost.json"
 STEPS = ("prune", "cluster", "quantize-aware", "prune-channels", "distill")
@@ -96,7 +96,7 @@ def _run_here(side: str, step: str, size: float) -> dict[str, Any]:
 
 def _lesson(size: float) -> tuple[int, int]:
     """(samples, epochs)."""
-    return (SAMPLES, EPOCHS) if size < BIG else (BIG_SAMPLES, BIG_EPOCHS)
+    return next((samples, epochs) for below, samples, epochs in LESSONS if size < below)
 
 
 def network(keras: Any, millions: float, *, width: float = 1.0) -> Any:

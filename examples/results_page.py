@@ -150,7 +150,7 @@ def _efficientnet() -> Iterator[str]:
     yield (
         f"ImageNet weights, {original['parameters']:,} parameters; agreement of the top-1 class with the original "
         f"model on {original['crops']} crops of five photos that were not trained on, before and after a short "
-        "distillation on 336 unlabelled crops of 14 others, with `frozen_statistics` (its learning rate and length were "
+        "distillation on 336 unlabelled crops of 14 others, with `frozen_statistics` (learning rate and length were "
         "chosen by the same agreement). `python examples/efficientnet_lite0.py`\n"
     )
     names = [name.removesuffix(", without data") for name in figures if name.endswith(", without data")]
@@ -170,7 +170,7 @@ def _cost() -> Iterator[str]:
         "Milliseconds for a batch of 64 images, and peak memory of the process, against a script by hand in tf_keras, "
         "with TFMOT where it has the method: the median over the epochs of all runs, and the ratio of the medians and "
         "of the shortest epochs. Processes of their own, in turns; the first epoch, which compiles, is left out. An "
-        "epoch has 200 batches, from 10 million parameters on 10. `python benchmarks/training_cost.py`\n"
+        "epoch has 200 batches, with more parameters fewer, down to 10. `python benchmarks/training_cost.py`\n"
     )
     yield f"![Time and memory against parameters]({COST_PICTURE})\n"
     rows = [
