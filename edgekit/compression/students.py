@@ -85,6 +85,8 @@ def narrowed(config: Mapping[str, Any], width: float) -> dict[str, Any]:
     for key in _WIDTHS:
         if isinstance(changed.get(key), int):
             changed[key] = _narrowed(changed[key], width)
+    if config.get("groups", 1) > 1 and config["groups"] == config["filters"]:  # a depthwise convolution
+        changed["groups"] = changed["filters"]
     for key in _INNER:
         if isinstance(changed.get(key), dict) and "config" in changed[key]:
             changed[key] = {**changed[key], "config": narrowed(changed[key]["config"], width)}

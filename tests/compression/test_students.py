@@ -130,6 +130,17 @@ def test_large_channel_counts_stay_multiples_of_eight() -> None:
     assert student.get_layer("block_0_conv").filters == 16
 
 
+def test_a_depthwise_convolution_written_with_groups_stays_one() -> None:
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(32, 1, name="expand")(image)
+    x = layers.Conv2D(32, 3, groups=32, name="depthwise")(x)
+    x = layers.Conv2D(32, 1, groups=4, name="grouped")(x)
+    teacher = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    student, _ = make_student(teacher, Distill(width=0.5))
+    assert student.get_layer("depthwise").kernel.shape == (3, 3, 1, 16)
+    assert student.get_layer("grouped").kernel.shape == (1, 1, 4, 16)
+
+
 def test_the_layer_behind_a_last_activation_keeps_its_width() -> None:
     x = keras.Input((6, 6, 1), name="x")
     hidden = layers.Conv2D(4, 3, name="hidden")(x)
