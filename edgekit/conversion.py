@@ -33,9 +33,10 @@ class Source:
     name: str
     inputs: tuple[TensorSpec, ...]  # Keras names and order; batch is None
     outputs: tuple[TensorSpec, ...]
-    float_model: Path  # SavedModel of the float model
+    float_model: Path  # SavedModel of the float model, or a file of the converter's own format that was given
     trained_model: Path | None  # SavedModel with trained fake-quantization of activations and weights, after QAT
     work: Path  # scratch folder that lives as long as the build; converters share exports here
+    layers: tuple[str, ...] = ()  # names of all Keras layers; none for a file that no Keras model stands behind
 
     def signature_names(self) -> tuple[str, ...]:
         """Input names in order."""
@@ -83,9 +84,27 @@ class Inspection:
 class Converter(Protocol):
     """Makes one format. Heavy work runs in a subprocess with a timeout: some inputs crash the converters."""
 
-    format: str
-    suffix: str  # ".tflite"
-    precisions: tuple[str, ...]
+    @property
+    def format(self) -> str:
+        """The name of the format."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """What its file names end in: ".tflite"."""
+        ...
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What it makes."""
+        ...
+
+    def with_options(self, options: object, *, where: str) -> Converter:
+        """This converter with the user's settings: a table as in `[convert.FORMAT]`, or its own options object.
+
+        `where` is for the message. Raises ConfigError on an unknown key or value.
+        """
+        ...
 
     def convert(
         self, source: Source, *, precision: str, calibration: Mapping[str, Array] | None, output: Path

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from edgekit import workers
-from edgekit.conversion import Artifact, Source, find_checker, find_converter
+from edgekit.admission import Admission, available_bytes
+from edgekit.conversion import Artifact, Converter, Source, find_checker, find_converter
 from edgekit.data import Data
-from edgekit.errors import ConversionError
+from edgekit.errors import ConfigError, ConversionError, did_you_mean
+from edgekit.files import size_of
 from edgekit.planning import Plan, PlannedVariant
-from edgekit.progress import Advance, Progress
+from edgekit.progress import Progress
+
+Options = Mapping[str, object]  # format -> its settings, as in `[convert.FORMAT]`
+
+SHARE_OF_MEMORY = 0.8  # of what is free when a build starts to convert
+BASE_BYTES = 1 << 30  # what one conversion takes: TensorFlow and its converter
+BYTES_PER_BYTE = 16  # and for each byte of the float model: its copies in them
+_KILL_EVERY_S = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -26,42 +37,67 @@ class Converted:
     notes: tuple[str, ...]  # what the checkers of its targets said
 
 
-def convert_all(source: Source, plan: Plan, calibration: Data, progress: Progress) -> list[Converted]:
-    """Convert every variant; formats run side by side, since each converter works in processes of its own.
+def converters_for(plan: Plan, options: Options) -> dict[str, Converter]:
+    """The converter of each format of the plan, with the user's settings.
+
+    Raises ConfigError on an unknown setting, and on settings of a format that no target of the plan takes.
+    """
+    for name in options:
+        if name not in plan.formats:
+            raise ConfigError(
+                f"[convert.{name}]: no target of this build takes '{name}'{did_you_mean(name, plan.formats)}"
+            )
+    converters = {name: find_converter(name) for name in plan.formats}
+    return {
+        name: converter.with_options(options[name], where=f"[convert.{name}]") if name in options else converter
+        for name, converter in converters.items()
+    }
+
+
+def convert_all(
+    source: Source, plan: Plan, converters: Mapping[str, Converter], calibration: Data, progress: Progress
+) -> list[Converted]:
+    """Convert every variant, side by side as far as processors and memory go: each works in processes of its own.
 
     Raises ConversionError when a conversion fails or a checker refuses its file.
     """
-    with progress.task("convert", len(plan.variants)) as advance, ThreadPoolExecutor(len(plan.formats)) as pool:
-        groups = [[variant for variant in plan.variants if variant.format == name] for name in plan.formats]
-        futures = [pool.submit(_convert_group, source, group, calibration, advance) for group in groups]
+    admission = Admission(SHARE_OF_MEMORY * available_bytes())
+    cost = BASE_BYTES + BYTES_PER_BYTE * size_of(source.float_model)
+
+    def convert(planned: PlannedVariant) -> Converted:
+        with admission.admit(cost):
+            artifact = convert_one(source, planned, converters[planned.format], calibration)
+            converted = Converted(planned, artifact, _check(planned, artifact, source))
+        advance(1, planned.id)
+        return converted
+
+    with progress.task("convert", len(plan.variants)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        futures = {variant.id: pool.submit(convert, variant) for variant in _in_turns(plan)}
         try:
-            done = {item.planned.id: item for future in futures for item in future.result()}
+            for future in wait(futures.values(), return_when=FIRST_EXCEPTION).done:
+                future.result()
         except BaseException:
-            workers.stop_all()
+            pool.shutdown(wait=False, cancel_futures=True)
+            while wait(futures.values(), timeout=_KILL_EVERY_S).not_done:
+                workers.stop_all()
             raise
-    return [done[variant.id] for variant in plan.variants]
+    return [futures[variant.id].result() for variant in plan.variants]
 
 
-def convert_one(source: Source, planned: PlannedVariant, calibration: Data | None) -> Artifact:
+def _in_turns(plan: Plan) -> list[PlannedVariant]:
+    """The formats in turns: the first variant of each makes the export that the others of its format wait for."""
+    groups = [[variant for variant in plan.variants if variant.format == name] for name in plan.formats]
+    return [variant for turn in zip_longest(*groups) for variant in turn if variant is not None]
+
+
+def convert_one(source: Source, planned: PlannedVariant, converter: Converter, calibration: Data | None) -> Artifact:
     """Convert one variant into the source's work folder."""
-    converter = find_converter(planned.format)
     return converter.convert(
         source,
         precision=planned.precision,
         calibration=None if calibration is None else calibration.inputs,
         output=source.work / f"{planned.id}{converter.suffix}",
     )
-
-
-def _convert_group(
-    source: Source, group: Sequence[PlannedVariant], calibration: Data, advance: Advance
-) -> list[Converted]:
-    converted = []
-    for planned in group:
-        artifact = convert_one(source, planned, calibration)
-        converted.append(Converted(planned, artifact, _check(planned, artifact, source)))
-        advance(1, planned.id)
-    return converted
 
 
 def _check(planned: PlannedVariant, artifact: Artifact, source: Source) -> tuple[str, ...]:

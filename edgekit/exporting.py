@@ -26,7 +26,9 @@ def export_source(loaded: LoadedModel, work: Path) -> Source:
     if loaded.activation_ranges is not None:
         trained_model = work / "trained-saved-model"
         _export(trained_simulation(loaded).model, loaded, trained_model)
-    return Source(loaded.name, loaded.inputs, loaded.outputs, float_model, trained_model, work)
+    layers = loaded.model._flatten_layers(include_self=False, recursive=True)
+    names = tuple(dict.fromkeys(layer.name for layer in layers))
+    return Source(loaded.name, loaded.inputs, loaded.outputs, float_model, trained_model, work, names)
 
 
 def check_names(loaded: LoadedModel) -> None:

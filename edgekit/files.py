@@ -6,13 +6,15 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 from edgekit.errors import OutputError
 
 _CHUNK = 1 << 20
+_locks: dict[Path, Lock] = {}  # of what `make_once` makes
 
 
 @contextmanager
@@ -37,6 +39,21 @@ def atomic(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: {reason}; free some space or choose another folder") from problem
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def make_once(path: Path, make: Callable[[Path], object]) -> Path:
+    """`path`, written by `make(temporary)` unless it is there; other threads of this process wait meanwhile."""
+    with _locks.setdefault(path, Lock()):
+        if not path.exists():
+            with atomic(path) as temporary:
+                make(temporary)
+    return path
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from edgekit.calibration import manifest_inputs, representative
 from edgekit.compression import Step, TrainingSettings, compress
 from edgekit.compression.order import check_order, needs_data
 from edgekit.compression.task import takes_class_numbers
-from edgekit.converting import convert_all
+from edgekit.conversion import Converter
+from edgekit.converting import Options, convert_all, converters_for
 from edgekit.data import Data, DataSource, load_data
 from edgekit.errors import ConfigError, DataError
 from edgekit.evaluation import Metric, evaluate, find_metric
@@ -46,6 +47,7 @@ class BuildRequest:
     train: DataSource | None = None
     recipe: Sequence[Step] = ()
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    convert: Options = field(default_factory=dict)
     labels: Sequence[str] | None = None
     metric: str = "top1"
     budget: Budget = field(default_factory=Budget)
@@ -78,6 +80,7 @@ def build(
     train: DataSource | None = None,
     recipe: Sequence[Step] = (),
     training: TrainingSettings | None = None,
+    convert: Options | None = None,
     labels: Sequence[str] | None = None,
     metric: str = "top1",
     budget: Budget | None = None,
@@ -90,7 +93,8 @@ def build(
 
     `model` is a path, a live Keras model, or what `compress` returned; `architecture` builds it when the path holds
     weights alone. `recipe` is applied first, on the `train` data, trained as `training` says. `calibration` defaults
-    to `train`. `targets` are profile names, or a dict of names to precisions (None: the profile's choice). `labels` are
+    to `train`. `targets` are profile names, or a dict of names to precisions (None: the profile's choice). `convert`
+    gives a format its settings: a table as in `[convert.tflite]`, or `edgekit_tflite.TFLiteOptions`. `labels` are
     class names. With `resume`, an interrupted build of the same inputs goes on after its last finished epoch. Nothing
     appears at `output` unless every stage succeeded; a budget that is not met is said in the report and is no
     exception. Raises EdgekitError.
@@ -98,8 +102,8 @@ def build(
     return run(
         BuildRequest(
             model, targets, evaluation, Path(output), calibration, calibration_samples, train, recipe,
-            training or TrainingSettings(), labels, metric, budget or Budget(), resume, allow_code, architecture,
-            progress or LoggedProgress(),
+            training or TrainingSettings(), convert or {}, labels, metric, budget or Budget(), resume, allow_code,
+            architecture, progress or LoggedProgress(),
         )
     )  # fmt: skip
 
@@ -125,6 +129,7 @@ def build_project(
         train=project.locate(data.train) if data.train else None,
         recipe=project.recipe,
         training=project.training,
+        convert=project.convert,
         labels=project.labels,
         metric=data.metric,
         budget=project.budget,
@@ -140,12 +145,13 @@ def run(request: BuildRequest) -> Build:
     check_name(*name_and_version(request.output), where=str(request.output))
     check_order(request.recipe)
     planned = plan(request.targets)
+    converters = converters_for(planned, request.convert)
     metric = find_metric(request.metric)
     inputs = _load(request)
     with workspace(request.output, resume=request.resume, worth_keeping=STEPS) as work:
         model = _compress(request, inputs, work)
         golden = golden_vectors(model, inputs.evaluation)
-        variants = _convert(request, inputs, planned, metric, model, golden, work)
+        variants = _convert(request, inputs, planned, converters, metric, model, golden, work)
         candidate = work / request.output.name
         manifest = _bundle(request, inputs, model, variants, golden, candidate)
         trial = try_on(DEVICE, candidate, request.progress)
@@ -217,6 +223,7 @@ def _convert(
     request: BuildRequest,
     inputs: _Inputs,
     planned: Plan,
+    converters: Mapping[str, Converter],
     metric: Metric,
     model: LoadedModel,
     golden: GoldenVectors,
@@ -224,7 +231,7 @@ def _convert(
 ) -> list[MeasuredVariant]:
     """Every variant, measured with the engine that will run it."""
     source = export_source(model, fresh_folder(work / "convert"))
-    converted = convert_all(source, planned, inputs.calibration, request.progress)
+    converted = convert_all(source, planned, converters, inputs.calibration, request.progress)
     return measure(
         model, converted, golden,
         inputs=manifest_inputs(model.inputs, inputs.calibration), evaluation=inputs.evaluation,

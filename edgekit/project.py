@@ -11,6 +11,7 @@ from edgekit.budgets import Budget
 from edgekit.calibration import check_samples
 from edgekit.compression.steps import Step
 from edgekit.compression.training import TrainingSettings
+from edgekit.converting import converters_for
 from edgekit.errors import ConfigError, EdgekitError
 from edgekit.planning import plan
 from edgekit.recipe import located_settings, parse_steps, read_toml
@@ -52,6 +53,7 @@ class _File:
     architecture: str | None = None
     labels: str | None = None
     compress: tuple[Mapping[str, object], ...] = ()
+    convert: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     budget: Budget = field(default_factory=Budget)
 
@@ -70,6 +72,7 @@ class Project:
     targets: Mapping[str, tuple[str, ...] | None]
     budget: Budget
     folder: Path
+    convert: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # format -> what [convert.FORMAT] says
     architecture: str | None = None  # "module:function" that builds the model whose weights alone the file holds
 
     def locate(self, source: str) -> str:
@@ -85,9 +88,13 @@ def load_project(path: Path) -> Project:
         raise ConfigError(f"{path.name}: no targets; add a table such as [targets.android-arm64]")
     targets = {name: section.precision for name, section in file.targets.items()}
     try:
-        plan(targets)
+        planned = plan(targets)
     except EdgekitError as problem:
         raise ConfigError(f"{path.name}: [targets]: {problem}") from problem
+    try:
+        converters_for(planned, file.convert)
+    except EdgekitError as problem:
+        raise ConfigError(f"{path.name}: {problem}") from problem
     return Project(
         name=file.name,
         version=file.version,
@@ -99,6 +106,7 @@ def load_project(path: Path) -> Project:
         targets=targets,
         budget=file.budget,
         folder=path.parent,
+        convert=file.convert,
         architecture=_function(file.architecture, path.name),
     )
 

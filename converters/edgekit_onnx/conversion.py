@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: a worker's reply, which is JSON
 
@@ -12,8 +13,9 @@ import numpy as np
 from edgekit import workers
 from edgekit.conversion import DYNAMIC_SIGNATURE, Artifact, Inspection, Source, calibration_samples, check_precision
 from edgekit.errors import ConversionError
-from edgekit.files import atomic
+from edgekit.files import atomic, make_once
 from edgekit.manifest import Binding
+from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
 from edgekit_onnx.graphs import Graph, name_in_file, open_model, save_model
 from edgekit_onnx.inspection import float_layers, inspect_model, tensor_spec
@@ -31,6 +33,11 @@ _TIMEOUT_S = 1800.0
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
+@dataclass(frozen=True)
+class _NoOptions:
+    """What `[convert.onnx]` may say."""
+
+
 class OnnxConverter:
     """Makes `.onnx` files with a dynamic batch from the SavedModel signature `dynamic`.
 
@@ -41,6 +48,11 @@ class OnnxConverter:
     format = "onnx"
     suffix = ".onnx"
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+
+    def with_options(self, options: object, *, where: str) -> OnnxConverter:
+        """ONNX has no settings of its own. Raises ConfigError on any."""
+        parse(_NoOptions, options, where=where)
+        return self
 
     def convert(
         self, source: Source, *, precision: str, calibration: Mapping[str, Array] | None, output: Path
@@ -69,11 +81,7 @@ class OnnxConverter:
 
 def _float_export(source: Source) -> Path:
     """The export that all variants of this build share."""
-    path = source.work / "float.onnx"
-    if not path.exists():
-        with atomic(path) as temporary:
-            _export(source, source.float_model, temporary)
-    return path
+    return make_once(source.work / "float.onnx", lambda temporary: _export(source, source.float_model, temporary))
 
 
 def _rebuilt(source: Source, trained_model: Path) -> ModelProto:

@@ -5,8 +5,9 @@ conversion or an inspection begins.
 """
 
 from edgekit_tflite.conversion import TFLiteConverter
+from edgekit_tflite.options import TFLiteOptions
 
 converter = TFLiteConverter()
 """What the entry point `edgekit.converters: tflite` names."""
 
-__all__ = ["TFLiteConverter", "converter"]
+__all__ = ["TFLiteConverter", "TFLiteOptions", "converter"]

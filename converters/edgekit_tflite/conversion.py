@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,14 @@ import numpy as np
 from edgekit import workers
 from edgekit.conversion import FIXED_SIGNATURE, Artifact, Inspection, Source, calibration_samples, check_precision
 from edgekit.errors import ConversionError
-from edgekit.files import atomic
+from edgekit.files import atomic, make_once
 from edgekit.manifest import Binding
+from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
-from edgekit_tflite.inspection import float_layers, inspect_model
+from edgekit_tflite.given import SUFFIX, is_finished, sign
+from edgekit_tflite.inspection import float_layers, float_weights, inspect_model
+from edgekit_tflite.layers import kernel_of
+from edgekit_tflite.options import DYNAMIC, STATIC, TFLiteOptions
 from edgekit_tflite.reading import TFLiteModel, TFLiteTensor, read_model
 
 ENGINE = "litert"
@@ -23,47 +29,76 @@ LEAST_VERSION = "1.4"  # of ai-edge-litert, the oldest that the device-side extr
 _EXPORT_TIMEOUT_S = 900.0
 _QUANTIZE_TIMEOUT_S = 1800.0
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-_INTEGER = ("int8", "int8-float-io")
+_BITS = {"int4": 4, "int8": 8, "float16": 16, "float32": 32}
+_TRAINED = ("int8", "int8-float-io")  # what trained ranges are for
 
 
+@dataclass(frozen=True)
 class TFLiteConverter:
-    """Makes `.tflite` files of batch 1 from the SavedModel signature `fixed`.
+    """Makes `.tflite` files of batch 1 from the SavedModel signature `fixed`, or from a float `.tflite`.
 
-    fp32 is the plain LiteRT export; fp16, dynamic int8 and post-training int8 are made from it by litert-quantizer;
-    int8 of a model with trained ranges is TensorFlow's own conversion of the fake-quantized graph.
+    fp32 is the plain LiteRT export; the other precisions are made from it by litert-quantizer; int8 of a model with
+    trained ranges is TensorFlow's own conversion of the fake-quantized graph.
     """
 
-    format = "tflite"
-    suffix = ".tflite"
-    precisions: tuple[str, ...] = ("fp32", "fp16", "dynamic-int8", "int8", "int8-float-io")
+    options: TFLiteOptions = field(default_factory=TFLiteOptions)
+    format: str = "tflite"
+    suffix: str = SUFFIX
+    precisions: tuple[str, ...] = ("fp32", "fp16", *STATIC, *DYNAMIC)
+
+    def with_options(self, options: object, *, where: str) -> TFLiteConverter:
+        """The same with the user's settings: TFLiteOptions, or a table of its fields. Raises ConfigError."""
+        parsed = options if isinstance(options, TFLiteOptions) else parse(TFLiteOptions, options, where=where)
+        return replace(self, options=parsed)
 
     def convert(
         self, source: Source, *, precision: str, calibration: Mapping[str, Array] | None, output: Path
     ) -> Artifact:
         """Write `output` and read it back. Raises ConversionError."""
         check_precision(self, precision)
-        if precision in _INTEGER and source.trained_model is not None:
-            content = _export_trained(source, source.trained_model, precision)
-        elif precision == "fp32":
-            content = _float_export(source).read_bytes()
-        else:
-            content = _quantize(source, precision, calibration)
+        content, notes = self._make(source, precision, calibration)
         with atomic(output) as temporary:
             temporary.write_bytes(content)
-            return _artifact(source, precision, read_model(temporary), output)
+            return _artifact(source, precision, read_model(temporary), output, notes)
 
     def inspect(self, path: Path) -> Inspection:
         """Inputs, outputs, and every operator with the bytes of its constants. Raises ConversionError."""
         return inspect_model(path)
 
+    def _make(
+        self, source: Source, precision: str, calibration: Mapping[str, Array] | None
+    ) -> tuple[bytes, tuple[str, ...]]:
+        """The file, and what a reader of the report must know."""
+        options, settings = self.options, ", ".join(self.options.settings())
+        if source.float_model.suffix == SUFFIX and is_finished(source.float_model, precision, options):
+            return source.float_model.read_bytes(), (f"it was {precision} already: passed through unchanged",)
+        if precision in _TRAINED and source.trained_model is not None:
+            _check_trained(source.name, precision, options)
+            return _export_trained(source, source.trained_model, precision), ()
+        if precision in (*STATIC, *DYNAMIC):
+            return _quantize(source, precision, options, calibration)
+        notes = (f"{settings}: for integer variants, this one is {precision} throughout",) if settings else ()
+        if precision == "fp32":
+            return _float_export(source).read_bytes(), notes
+        return _quantize(source, precision, TFLiteOptions(), None)[0], notes
+
+
+def _check_trained(name: str, precision: str, options: TFLiteOptions) -> None:
+    """Raise ConversionError for settings that training has settled already."""
+    settled = [setting for setting in options.settings() if setting != "block_size"]
+    if settled:
+        raise ConversionError(
+            f"tflite {precision} of '{name}' keeps the ranges that QuantizeAware trained, so {', '.join(settled)} "
+            "cannot apply: leave it out, or give that step the layers to skip"
+        )
+
 
 def _float_export(source: Source) -> Path:
-    """The export that all variants of this build share."""
+    """The file that all variants of this build share."""
     path = source.work / "float.tflite"
-    if not path.exists():
-        with atomic(path) as temporary:
-            _export(source.name, source.float_model, temporary, border=None)
-    return path
+    if source.float_model.suffix == SUFFIX:
+        return make_once(path, lambda temporary: sign(source.float_model, temporary))
+    return make_once(path, lambda temporary: _export(source.name, source.float_model, temporary, border=None))
 
 
 def _export_trained(source: Source, trained_model: Path, precision: str) -> bytes:
@@ -84,27 +119,39 @@ def _export(name: str, model: Path, output: Path, *, border: str | None) -> None
     )
 
 
-def _quantize(source: Source, precision: str, calibration: Mapping[str, Array] | None) -> bytes:
-    samples = calibration_samples(source, calibration, what=f"tflite {precision}") if precision in _INTEGER else []
+def _quantize(
+    source: Source, precision: str, options: TFLiteOptions, calibration: Mapping[str, Array] | None
+) -> tuple[bytes, tuple[str, ...]]:
+    calibrated = options.needs_calibration(precision)
+    samples = calibration_samples(source, calibration, what=f"tflite {precision}") if calibrated else []
     float_model = _float_export(source)
     with tempfile.TemporaryDirectory(dir=source.work) as folder:
         stored, path = Path(folder, "calibration.npz"), Path(folder, "quantized.tflite")
         np.savez(stored, *samples)
-        request = {"model": str(float_model), "precision": precision, "output": str(path)}
-        workers.call(
+        reply = workers.call(
             "edgekit_tflite.quantize_worker",
-            {**request, "inputs": source.signature_names(), "calibration": str(stored)},
+            {
+                "model": str(float_model),
+                "precision": precision,
+                "options": asdict(options),
+                "layers": source.layers,
+                "inputs": source.signature_names(),
+                "calibration": str(stored) if calibrated else None,
+                "output": str(path),
+            },
             timeout_s=_QUANTIZE_TIMEOUT_S,
             what=f"quantizing '{source.name}' to TFLite {precision}",
             error=ConversionError,
             environment=_ENVIRONMENT,
         )
-        return path.read_bytes()
+        return path.read_bytes(), tuple(reply["notes"])
 
 
-def _artifact(source: Source, precision: str, model: TFLiteModel, output: Path) -> Artifact:
+def _artifact(source: Source, precision: str, model: TFLiteModel, output: Path, notes: tuple[str, ...]) -> Artifact:
     if not model.operators:
         raise ConversionError(f"the TFLite file of '{source.name}' has no operators: the conversion lost the model")
+    _check_weights(source.name, model)
+    left = float_layers(model) if precision in STATIC else float_weights(model) if precision in DYNAMIC else ()
     return Artifact(
         format="tflite",
         precision=precision,
@@ -113,8 +160,24 @@ def _artifact(source: Source, precision: str, model: TFLiteModel, output: Path) 
         outputs=_bindings(source.outputs, model.outputs, "output"),
         engine=ENGINE,
         engine_least_version=LEAST_VERSION,
-        float_layers=float_layers(model) if precision in _INTEGER else (),
+        float_layers=left,
+        notes=notes,
     )
+
+
+def _check_weights(name: str, model: TFLiteModel) -> None:
+    """Raise ConversionError when a kernel's bytes are not as many as its shape and dtype say."""
+    for operator in model.operators:
+        kernel = kernel_of(operator)
+        if kernel is None or kernel.dtype not in _BITS:
+            continue
+        expected = -(-prod(kernel.shape) * _BITS[kernel.dtype] // 8)
+        if kernel.data.size != expected:
+            raise ConversionError(
+                f"the TFLite file of '{name}' holds {kernel.data.size} bytes for '{kernel.name}' "
+                f"{format_shape(kernel.shape)} {kernel.dtype}, expected {expected}: the quantizer lost its weights; "
+                "choose another algorithm"
+            )
 
 
 def _bindings(specs: Sequence[TensorSpec], found: Mapping[str, TFLiteTensor], role: str) -> tuple[Binding, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekit.conversion import Inspection, Layer
 from edgekit.tensors import TensorSpec
+from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, read_model
 
 _BORDER = ("QUANTIZE", "DEQUANTIZE")
@@ -43,6 +44,15 @@ def float_layers(model: TFLiteModel) -> tuple[str, ...]:
         f"{_name(operator)} ({operator.type})"
         for operator in model.operators
         if operator.type not in _BORDER and any("float" in tensor.dtype for tensor in operator.outputs)
+    )
+
+
+def float_weights(model: TFLiteModel) -> tuple[str, ...]:
+    """Operators whose weights are float: "depthwise/depthwise (DEPTHWISE_CONV_2D)"."""
+    return tuple(
+        f"{_name(operator)} ({operator.type})"
+        for operator in model.operators
+        if (kernel := kernel_of(operator)) is not None and "float" in kernel.dtype
     )
 
 

@@ -2,99 +2,133 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any  # Any: the request, which is JSON, and the quantizer, which has no types
 
 import numpy as np
 
 from edgekit import workers
-from edgekit.conversion import FIXED_SIGNATURE
 from edgekit.errors import ConversionError
-from edgekit.tensors import Array
+from edgekit.strict import parse
+from edgekit_tflite.layers import name_operators
+from edgekit_tflite.options import STATIC, TFLiteOptions
+from edgekit_tflite.ranges import find_ranges
+from edgekit_tflite.reading import read_model
+from edgekit_tflite.settling import Setting, grouped, notes, settle
+
+_EVERYTHING = ".*"
+_ALGORITHM_KEYS = {  # Hadamard in operators that every runtime has
+    "min-max": "MIN_MAX_UNIFORM_QUANT", "mse": "MSE", "octav": "OCTAV", "gptq": "GPTQ",
+    "hadamard": "DECOMPOSED_HADAMARD_ROTATION",
+}  # fmt: skip
+_ACTIVATION_BITS = {"int8": 8, "int16x8": 16}
 
 
 def quantize(request: dict[str, Any]) -> dict[str, object]:
-    """Write the float export at another precision."""
+    """Write the float export at another precision; replies the notes on it."""
     from litert_quantizer.quantizer import Quantizer
 
+    precision = request["precision"]
+    options = parse(TFLiteOptions, request["options"], where="TFLite options")
+    operators = name_operators(read_model(Path(request["model"])), request["layers"])
+    settled = settle(operators, precision, options, _takes)
+    base = Setting(precision.removesuffix("-float-io"))
     quantizer = Quantizer(request["model"])
-    _RECIPES[request["precision"]](quantizer)
+    _add(quantizer, _EVERYTHING, "*", base)
+    for (kind, setting), scopes in grouped(settled).items():
+        if setting != base:
+            _add(quantizer, f"^(?:{'|'.join(map(re.escape, scopes))})$", kind, setting)
+    if precision == "int8-float-io":
+        for border in ("INPUT", "OUTPUT"):
+            _add(quantizer, _EVERYTHING, border, Setting("fp32"))
     try:
-        ranges = _calibrate(quantizer, request) if quantizer.need_calibration else None
+        ranges = _ranges(quantizer, request, options) if request["calibration"] else None
         result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     except (ValueError, RuntimeError) as problem:  # an unrolled loop, an operator without an int8 form
         reason = " ".join(str(problem).split())
         raise ConversionError(
-            f"litert-quantizer cannot make {request['precision']} ({reason}): leave it out for this model"
+            f"litert-quantizer cannot make {precision} ({reason}): leave it out for this model"
         ) from problem
     if result.quantized_model is None:
         raise ConversionError("litert-quantizer gave no model")
     Path(request["output"]).write_bytes(bytes(result.quantized_model))
-    return {}
+    return {"notes": list(notes(settled, options))}
 
 
-def _calibrate(quantizer: Any, request: dict[str, Any]) -> Any:
-    """Min and max of every tensor over all samples.
-
-    The quantizer's own `calibrate` takes a moving average of each sample's min and max, which clips small tensors:
-    6 dB instead of 39 dB on a two-input network of Dense layers.
-    """
-    from litert_quantizer.calibrator import CalibrationMode, Calibrator
-    from litert_quantizer.recipe_manager import RecipeManager
-    from litert_quantizer.utils.qsv_utils import min_max_update
-
+def _ranges(quantizer: Any, request: dict[str, Any], options: TFLiteOptions) -> Any:
     with np.load(request["calibration"]) as stored:
         samples = dict(zip(request["inputs"], stored.values(), strict=True))
-    recipes = RecipeManager()
-    recipes.load_quantization_recipe(quantizer.get_quantization_recipe())
-    calibrator = Calibrator(
-        request["model"], mode=CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS, qsv_update_func=min_max_update
-    )
-    calibrator.calibrate({FIXED_SIGNATURE: _feeds(samples)}, recipes)
-    return calibrator.get_model_qsvs()
-
-
-def _feeds(samples: dict[str, Array]) -> list[dict[str, Array]]:
     count = min(len(array) for array in samples.values())
-    return [{name: array[index : index + 1] for name, array in samples.items()} for index in range(count)]
+    feeds = [{name: array[index : index + 1] for name, array in samples.items()} for index in range(count)]
+    bits = _ACTIVATION_BITS.get(request["precision"].removesuffix("-float-io"), 8)
+    return find_ranges(request["model"], quantizer.get_quantization_recipe(), feeds, options, bits)
 
 
-def _fp16(quantizer: Any) -> None:
-    """Weights in float16, dequantized where they are used; LiteRT computes in float32."""
-    from litert_quantizer import qtyping
+def _add(quantizer: Any, scopes: str, kind: str, setting: Setting) -> None:
+    """One line of the recipe; the last line that fits an operator counts."""
+    from litert_quantizer.qtyping import TFLOperationName
+
+    if setting.precision == "fp32" and kind not in set(_kinds()):
+        return  # which the quantizer leaves in float anyway
+    quantizer.update_quantization_recipe(scopes, TFLOperationName(kind), _config(setting), _key(setting))
+
+
+def _takes(kind: str, setting: Setting) -> bool:
+    from litert_quantizer import algorithm_manager
+    from litert_quantizer.qtyping import TFLOperationName
+
+    if kind not in set(_kinds()):
+        return False
+    try:
+        algorithm_manager.check_op_quantization_config(_key(setting), TFLOperationName(kind), _config(setting))
+    except ValueError:
+        return False
+    return True
+
+
+def _kinds() -> Iterator[str]:
+    """The operator types that litert-quantizer knows."""
+    from litert_quantizer.qtyping import TFLOperationName
+
+    return (kind.value for kind in TFLOperationName)
+
+
+def _key(setting: Setting) -> Any:
     from litert_quantizer.algorithm_manager import AlgorithmName
 
-    weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-    config = qtyping.OpQuantizationConfig(
-        weight_tensor_config=weights, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+    special = {"fp32": "NO_QUANTIZE", "fp16": "FLOAT_CASTING"}
+    return AlgorithmName[special.get(setting.precision) or _ALGORITHM_KEYS[setting.algorithm]]
+
+
+def _config(setting: Setting) -> Any:
+    """Symmetric weights with a scale per channel or per block; asymmetric int8 or symmetric int16 activations."""
+    from litert_quantizer.qtyping import (
+        ComputePrecision,
+        OpQuantizationConfig,
+        QuantGranularity,
+        TensorDataType,
+        TensorQuantizationConfig,
     )
-    quantizer.update_quantization_recipe(
-        ".*", qtyping.TFLOperationName.ALL_SUPPORTED, config, AlgorithmName.FLOAT_CASTING
+
+    if setting.precision == "fp32":
+        return None
+    if setting.precision == "fp16":  # dequantized where they are used; LiteRT computes in float32
+        weights = TensorQuantizationConfig(num_bits=16, dtype=TensorDataType.FLOAT)
+        return OpQuantizationConfig(
+            weight_tensor_config=weights, compute_precision=ComputePrecision.FLOAT, explicit_dequantize=True
+        )
+    shared_by = "CHANNELWISE" if setting.block_size is None else f"BLOCKWISE_{setting.block_size}"
+    bits = 4 if setting.precision == "int4-weights" else 8
+    weights = TensorQuantizationConfig(num_bits=bits, granularity=QuantGranularity[shared_by])
+    activations = None
+    if setting.precision in STATIC:
+        width = _ACTIVATION_BITS[setting.precision]
+        activations = TensorQuantizationConfig(num_bits=width, symmetric=width == 16)
+    return OpQuantizationConfig(
+        activation_tensor_config=activations, weight_tensor_config=weights, compute_precision=ComputePrecision.INTEGER
     )
-
-
-def _dynamic_int8(quantizer: Any) -> None:
-    from litert_quantizer import recipe
-
-    quantizer.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-
-
-def _int8(quantizer: Any) -> None:
-    from litert_quantizer import recipe
-
-    quantizer.load_quantization_recipe(recipe.static_wi8_ai8())
-
-
-def _int8_float_io(quantizer: Any) -> None:
-    from litert_quantizer import qtyping
-    from litert_quantizer.algorithm_manager import AlgorithmName
-
-    _int8(quantizer)
-    for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-        quantizer.update_quantization_recipe(".*", border, None, AlgorithmName.NO_QUANTIZE)
-
-
-_RECIPES = {"fp16": _fp16, "dynamic-int8": _dynamic_int8, "int8": _int8, "int8-float-io": _int8_float_io}
 
 
 if __name__ == "__main__":

@@ -6,25 +6,31 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.cli.output import add_allow_code, add_architecture, emit, quiet_tensorflow
-from edgekit.conversion import check_precision, find_converter
-from edgekit.errors import ConversionError
+from edgekit.conversion import Converter, Source, check_precision, find_converter
+from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
+from edgekit.given import CONVERTED, converted_source
 
 CALIBRATION_SAMPLES = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit convert`."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a .keras or .h5 file, or a SavedModel folder")
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="a .keras or .h5 file, a SavedModel folder, or a float .tflite"
+    )
     parser.add_argument("--to", required=True, metavar="FORMAT", help="tflite or onnx")
     parser.add_argument(
-        "--precision", default="fp32", metavar="P", help="fp32 (default), fp16, int8, int8-float-io, dynamic-int8"
-    )
-    parser.add_argument("--calibration", metavar="DATA", help="an .npz or module:function of real inputs, for int8")
+        "--precision", default="fp32", metavar="P",
+        help="fp32 (default), fp16, int8; tflite also int8-float-io, dynamic-int8, int16x8, int4-weights",
+    )  # fmt: skip
+    parser.add_argument("--calibration", metavar="DATA", help="an .npz or module:function of real inputs, for integers")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    _add_settings(parser.add_argument_group("settings of integer TFLite files (docs/phones.md)"))
     add_allow_code(parser)
     add_architecture(parser)
 
@@ -33,18 +39,17 @@ def run(args: argparse.Namespace) -> int:
     """Convert and say what came out."""
     converter = find_converter(args.to)
     check_precision(converter, args.precision)
+    settings = _settings(args)
+    if settings:
+        converter = converter.with_options(settings, where=f"settings of --to {args.to}")
     if args.output.suffix != converter.suffix:
         raise ConversionError(f"output is {args.output.name}, expected a name that ends in {converter.suffix}")
     sys.path.insert(0, "")  # module:function may stand in this folder
-    quiet_tensorflow()
-    from edgekit.calibration import representative
-    from edgekit.exporting import export_source
-    from edgekit.loading import load
-
-    loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code)
-    data = args.calibration and representative(args.calibration, loaded.inputs, samples=CALIBRATION_SAMPLES)
     with tempfile.TemporaryDirectory(prefix="edgekit-convert-") as folder, atomic(args.output) as temporary:
-        source = export_source(loaded, Path(folder))
+        source = _source(args, converter, Path(folder))
+        from edgekit.calibration import representative
+
+        data = args.calibration and representative(args.calibration, source.inputs, samples=CALIBRATION_SAMPLES)
         candidate = Path(folder, f"converted{converter.suffix}")
         artifact = converter.convert(
             source, precision=args.precision, calibration=data.inputs if data else None, output=candidate
@@ -56,5 +61,53 @@ def run(args: argparse.Namespace) -> int:
         "float_layers": list(artifact.float_layers), "notes": list(artifact.notes),
     }  # fmt: skip
     left = f"; left in float: {', '.join(artifact.float_layers)}" if artifact.float_layers else ""
-    emit(args, result, f"{args.output}: {args.to} {args.precision}, {size:,} bytes{left}")
+    lines = [f"{args.output}: {args.to} {args.precision}, {size:,} bytes{left}", *artifact.notes]
+    emit(args, result, "\n".join(lines))
     return 0
+
+
+def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Source:
+    if args.model.suffix == CONVERTED:
+        return converted_source(args.model, converter, work)
+    quiet_tensorflow()
+    from edgekit.exporting import export_source
+    from edgekit.loading import load
+
+    loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code)
+    return export_source(loaded, work)
+
+
+def _add_settings(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--keep-float", action="append", metavar="PATTERN", help="layers that stay float; repeatable")
+    group.add_argument("--layer", action="append", metavar="PATTERN=P", help="precision of layers; repeatable")
+    group.add_argument("--op", action="append", metavar="TYPE=P", help="precision of an operator type; repeatable")
+    group.add_argument("--algorithm", metavar="A", help="of weights: min-max (default), mse, octav, gptq, hadamard")
+    group.add_argument(
+        "--calibration-method", metavar="M", help="of ranges: min-max (default), moving-average, percentile, mse"
+    )
+    group.add_argument("--percentile", type=float, metavar="N", help="of values in range, default 99.99")
+    group.add_argument("--block-size", type=int, metavar="N", help="of int4 weights: 32, 64, 128 or 256")
+
+
+def _settings(args: argparse.Namespace) -> dict[str, object]:
+    """What the flags say, under the keys of `[convert.FORMAT]`."""
+    given = {
+        "keep_float": args.keep_float,
+        "layers": _pairs("--layer", args.layer),
+        "ops": _pairs("--op", args.op),
+        "algorithm": args.algorithm,
+        "calibration": args.calibration_method,
+        "percentile": args.percentile,
+        "block_size": args.block_size,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _pairs(flag: str, words: Sequence[str] | None) -> dict[str, str] | None:
+    if words is None:
+        return None
+    pairs = [word.rpartition("=") for word in words]
+    for word, (pattern, equals, precision) in zip(words, pairs, strict=True):
+        if not (pattern and equals and precision):
+            raise ConfigError(f"{flag} is '{word}', expected PATTERN=PRECISION, for example 'head=fp16'")
+    return {pattern: precision for pattern, _, precision in pairs}

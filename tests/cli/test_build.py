@@ -91,7 +91,16 @@ def test_a_missing_project_file(edgekit: Run, tmp_path: Path) -> None:
         ('"quantize-aware"', '"quantise-aware"', "unknown step 'quantise-aware'; did you mean 'quantize-aware'?"),
         ("[targets.local]", "[targets.locall]", "unknown target 'locall'; did you mean 'local'?"),
         ('"fp32"', '"pf32"', "target 'local': unknown precision 'pf32'; did you mean 'fp32'?"),
-        ('"fp32"', '"int16x8"', "target 'local' does not take precision 'int16x8'; it takes fp32"),
+        (
+            '[targets.local]\nprecision = ["fp32"]',
+            '[targets.jetson-orin-nano]\nprecision = ["int16x8"]',
+            "target 'jetson-orin-nano' does not take precision 'int16x8'; it takes fp32",
+        ),
+        (
+            "[targets.local]",
+            "[convert.tflite]\nkeep_flot = ['x']\n[targets.local]",
+            "project.toml: [convert.tflite]: unknown key 'keep_flot'; did you mean 'keep_float'?",
+        ),
         ("[data]", '[data]\nmetric = "top-1"', "unknown metric 'top-1'; did you mean 'top1'?"),
         (
             "[targets.local]",

@@ -45,7 +45,8 @@ def test_fp32_equals_the_model(case, converted, name):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
-    ("precision", "least_snr_db"), [("fp16", 60), ("dynamic-int8", 35), ("int8", 30), ("int8-float-io", 30)]
+    ("precision", "least_snr_db"),
+    [("fp16", 60), ("dynamic-int8", 35), ("int8", 30), ("int8-float-io", 30), ("int16x8", 35)],
 )
 def test_post_training_precisions_stay_close(case, converted, snr_db, name, precision, least_snr_db):
     artifact = converted("tflite", name, precision)

@@ -1,0 +1,115 @@
+"""What is done to each operator: the variant's precision, then the user's `ops`, `layers` and `keep_float`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from edgekit.errors import ConversionError, did_you_mean
+from edgekit_tflite.layers import NamedOperator, kernel_of
+from edgekit_tflite.options import DYNAMIC, DYNAMIC_ALGORITHMS, STATIC, TFLiteOptions
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one operator is quantized."""
+
+    precision: str  # one of LAYER_PRECISIONS
+    algorithm: str = "min-max"
+    block_size: int | None = None
+
+
+Takes = Callable[[str, Setting], bool]  # whether the quantizer has this setting for operators of a type
+Settled = Sequence[tuple[NamedOperator, Setting]]
+
+
+def settle(operators: Sequence[NamedOperator], precision: str, options: TFLiteOptions, takes: Takes) -> Settled:
+    """Decide for each operator. `precision` is the variant's.
+
+    An operator that has no form in the variant's precision is settled all the same, and the quantizer leaves it in
+    float. Raises ConversionError when a pattern matches no operator, when no operator of a pattern can have its
+    precision, and when the algorithm has nothing to work on.
+    """
+    precisions = _precisions(operators, precision.removesuffix("-float-io"), options, takes)
+    settled = [
+        (named, _setting(named, word, options, takes)) for named, word in zip(operators, precisions, strict=True)
+    ]
+    if options.algorithm != "min-max" and all(setting.algorithm == "min-max" for _, setting in settled):
+        raise ConversionError(
+            f"algorithm '{options.algorithm}' fits no operator of this model in {precision}: choose another algorithm"
+            + (f"; it is for {' and '.join(DYNAMIC)}" if options.algorithm in DYNAMIC_ALGORITHMS else "")
+        )
+    return settled
+
+
+def notes(settled: Settled, options: TFLiteOptions) -> Iterator[str]:
+    """Where the user's algorithm or block size could not be had."""
+    integer = [
+        (named, setting) for named, setting in settled if setting.precision in (*STATIC, *DYNAMIC) and _kernel(named)
+    ]
+    others = {named.type for named, setting in integer if setting.algorithm != options.algorithm}
+    if others:
+        yield f"{options.algorithm} has no form for the weights of {', '.join(sorted(others))}: min-max there"
+    int4 = [(named, setting) for named, setting in integer if setting.precision == "int4-weights"]
+    whole = [named.label for named, setting in int4 if setting.block_size != options.block_size]
+    if whole:
+        yield (
+            f"no blocks of {options.block_size} in {', '.join(whole)}, a scale per output channel instead: blocks are "
+            "for dense and embedding layers whose input size they divide"
+        )
+
+
+def grouped(settled: Settled) -> dict[tuple[str, Setting], list[str]]:
+    """(operator type, setting) -> the scopes of those operators."""
+    groups: defaultdict[tuple[str, Setting], list[str]] = defaultdict(list)
+    for named, setting in settled:
+        groups[named.type, setting].append(named.scope)
+    return dict(groups)
+
+
+def _precisions(operators: Sequence[NamedOperator], precision: str, options: TFLiteOptions, takes: Takes) -> list[str]:
+    chosen = [precision] * len(operators)
+    rules: list[tuple[str, str, str]] = [
+        *(("ops", pattern, word) for pattern, word in options.ops.items()),
+        *(("layers", pattern, word) for pattern, word in options.layers.items()),
+        *(("keep_float", pattern, "fp32") for pattern in options.keep_float),
+    ]
+    for key, pattern, word in rules:
+        names = [(named.type,) if key == "ops" else named.layers for named in operators]
+        matching = [index for index, own in enumerate(names) if any(fnmatchcase(name, pattern) for name in own)]
+        if not matching:
+            raise ConversionError(_unmatched(key, pattern, {name for own in names for name in own}))
+        able = [index for index in matching if word == "fp32" or takes(operators[index].type, Setting(word))]
+        if not able:
+            types = ", ".join(sorted({operators[index].type for index in matching}))
+            raise ConversionError(f"{key} '{pattern}': there is no {word} for {types}; choose another precision")
+        for index in able:
+            chosen[index] = word
+    return chosen
+
+
+def _unmatched(key: str, pattern: str, names: Iterable[str]) -> str:
+    kind = "operator type of this model" if key == "ops" else "layer that has an operator of its own in the TFLite file"
+    return f"{key} '{pattern}' matches no {kind}{did_you_mean(pattern, names)}"
+
+
+def _setting(named: NamedOperator, precision: str, options: TFLiteOptions, takes: Takes) -> Setting:
+    kernel = _kernel(named)
+    if kernel is None or precision not in (*STATIC, *DYNAMIC):
+        return Setting(precision)
+    reach = DYNAMIC if options.algorithm in DYNAMIC_ALGORITHMS else (*STATIC, *DYNAMIC)
+    fits = precision in reach and takes(named.type, Setting(precision, options.algorithm))
+    setting = Setting(precision, options.algorithm if fits else "min-max")
+    size = options.block_size
+    if precision != "int4-weights" or size is None or kernel[-1] % size:
+        return setting
+    blocks = Setting(precision, setting.algorithm, size)
+    return blocks if takes(named.type, blocks) else setting
+
+
+def _kernel(named: NamedOperator) -> tuple[int, ...] | None:
+    """The shape of the operator's weights."""
+    kernel = kernel_of(named.operator)
+    return None if kernel is None else kernel.shape
