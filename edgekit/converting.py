@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -78,8 +79,9 @@ def convert_all(
                 future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            while wait(futures.values(), timeout=_KILL_EVERY_S).not_done:
+            while not all(future.done() for future in futures.values()):
                 workers.stop_all()
+                time.sleep(_KILL_EVERY_S)
             raise
     return [futures[variant.id].result() for variant in plan.variants]
 

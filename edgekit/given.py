@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgekit import workers
 from edgekit.conversion import Converter, Source
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, ModelError
+from edgekit.opening_files import ENVIRONMENT, TIMEOUT_S
 from edgekit.tensors import TensorSpec
 
 CONVERTED = ".tflite"  # the suffix of a converted file that can be converted further
@@ -25,6 +27,28 @@ def converted_source(path: Path, converter: Converter, work: Path) -> Source:
     inputs = tuple(_any_batch(spec, path) for spec in found.inputs)
     outputs = tuple(TensorSpec(spec.name, (None, *spec.shape[1:]), spec.dtype) for spec in found.outputs)
     return Source(path.stem, inputs, outputs, path, None, work)
+
+
+def saved_model_source(path: Path, work: Path, *, allow_code: bool) -> Source:
+    """A SavedModel that no Keras model stands behind. Its layers are known by the names in the converted file.
+
+    Raises ModelError for one that can touch files or run Python unless `allow_code`, for one without a signature to
+    choose, and for shapes that are open beyond the batch.
+    """
+    folder = work / "float-saved-model"
+    reply = workers.call(
+        "edgekit.saved_model_worker",
+        {"path": str(path), "output": str(folder), "allow_code": allow_code},
+        timeout_s=TIMEOUT_S,
+        what=f"opening {path}",
+        error=ModelError,
+        environment=ENVIRONMENT,
+    )
+    inputs, outputs = (
+        tuple(TensorSpec(name, (None, *shape), dtype) for name, shape, dtype in reply[role])
+        for role in ("inputs", "outputs")
+    )
+    return Source(path.name, inputs, outputs, folder, None, work)
 
 
 def _any_batch(spec: TensorSpec, path: Path) -> TensorSpec:

@@ -101,19 +101,30 @@ def _check_saved_model(path: Path, allow_code: bool) -> None:
     """A SavedModel is a program: refuse layers that carry code and operators that touch files."""
     import json
 
-    from tensorflow.core.protobuf import saved_model_pb2
     from tf_keras.protobuf import saved_metadata_pb2
 
-    metadata, graph = saved_metadata_pb2.SavedMetadata(), saved_model_pb2.SavedModel()
+    metadata = saved_metadata_pb2.SavedMetadata()
     try:
         metadata.ParseFromString((path / "keras_metadata.pb").read_bytes())
-        graph.ParseFromString((path / "saved_model.pb").read_bytes())
         layers = [json.loads(node.metadata) for node in metadata.nodes]
     except Exception as problem:  # protobuf's own DecodeError, or bad JSON
         raise ModelError(f"{path}: a damaged SavedModel ({problem}); save it again") from problem
+    if not allow_code:
+        refuse_code(layers, path)
+    refuse_operators(path, allow_code=allow_code)
+
+
+def refuse_operators(path: Path, *, allow_code: bool) -> None:
+    """Raise ModelError when the graph of a SavedModel is damaged, or can touch files or run Python."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    graph = saved_model_pb2.SavedModel()
+    try:
+        graph.ParseFromString((path / "saved_model.pb").read_bytes())
+    except Exception as problem:  # protobuf's own DecodeError
+        raise ModelError(f"{path}: a damaged SavedModel ({problem}); save it again") from problem
     if allow_code:
         return
-    refuse_code(layers, path)
     for operator in _operators(graph):
         if operator in _FORBIDDEN_OPERATORS:
             raise ModelError(

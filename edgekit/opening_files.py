@@ -49,8 +49,8 @@ def open_file(path: Path, output: Path, *, allow_code: bool, trusted: bool) -> O
     kind = Kind[reply["kind"]]
     if kind is Kind.PLAIN_SAVED_MODEL:
         raise ModelError(
-            f"{path}: a SavedModel without a Keras model: it cannot be compressed by training, only converted after it "
-            "(tf.lite.TFLiteConverter.from_saved_model); bring the Keras model that it was exported from"
+            f"{path}: a SavedModel without a Keras model: it cannot be compressed, only converted (edgekit convert); "
+            "bring the Keras model that it was exported from"
         )
     if kind is Kind.KERAS_3:
         return Opened(path, reply["loss"])

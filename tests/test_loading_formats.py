@@ -155,7 +155,7 @@ def test_code_in_files_of_tf_keras(files: Path, name: str) -> None:
 def test_saved_models_that_touch_files_or_hold_no_keras(files: Path) -> None:
     assert "its graph has the operator ReadFile" in refused(files / "reads_saved_model")
     message = refused(files / "plain_saved_model")
-    assert "only converted after it (tf.lite.TFLiteConverter.from_saved_model)" in message
+    assert "it cannot be compressed, only converted (edgekit convert)" in message
 
 
 @pytest.mark.trial

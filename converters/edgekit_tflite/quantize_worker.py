@@ -48,8 +48,9 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
         result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     except (ValueError, RuntimeError) as problem:  # an unrolled loop, an operator without an int8 form
         reason = " ".join(str(problem).split())
+        chosen = f"algorithm {options.algorithm}" if options.algorithm != "min-max" else "it"
         raise ConversionError(
-            f"litert-quantizer cannot make {precision} ({reason}): leave it out for this model"
+            f"litert-quantizer cannot make {precision} ({reason}): leave {chosen} out for this model"
         ) from problem
     if result.quantized_model is None:
         raise ConversionError("litert-quantizer gave no model")

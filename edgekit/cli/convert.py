@@ -13,7 +13,7 @@ from edgekit.cli.output import add_allow_code, add_architecture, emit, quiet_ten
 from edgekit.conversion import Converter, Source, check_precision, find_converter
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
-from edgekit.given import CONVERTED, converted_source
+from edgekit.given import CONVERTED, converted_source, saved_model_source
 
 CALIBRATION_SAMPLES = 200
 
@@ -72,7 +72,11 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     quiet_tensorflow()
     from edgekit.exporting import export_source
     from edgekit.loading import load
+    from edgekit.model_files import Kind
+    from edgekit.opening_files import examine_apart
 
+    if args.model.is_dir() and examine_apart(args.model)[0] is Kind.PLAIN_SAVED_MODEL:
+        return saved_model_source(args.model, work, allow_code=args.allow_code)
     loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code)
     return export_source(loaded, work)
 

@@ -13,17 +13,21 @@ from tests.disk import below_a_file, no_space_beyond
 Run = Callable[..., Any]
 
 
-def test_a_model_is_converted(edgekit: Run, digits: Digits, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def float_file(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from edgekit.cli import main
+
+    path = tmp_path_factory.mktemp("given") / "digits.tflite"
+    assert main(["convert", str(digits.model), "--to", "tflite", "-o", str(path)]) == 0
+    return path
+
+
+def test_a_model_is_converted(float_file: Path, digits: Digits) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     import edgekit as package
 
-    output = tmp_path / "digits.tflite"
-    ended = edgekit("convert", digits.model, "--to", "tflite", "-o", output, "--json")
-    assert ended.exit_code == 0, ended.stderr
-    assert ended.json["bytes"] == output.stat().st_size
-    assert (ended.json["format"], ended.json["precision"], ended.json["float_layers"]) == ("tflite", "fp32", [])
-    interpreter = Interpreter(str(output))
+    interpreter = Interpreter(str(float_file))
     interpreter.allocate_tensors()
     image = digits.test["image"][:1]
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
@@ -33,9 +37,68 @@ def test_a_model_is_converted(edgekit: Run, digits: Digits, tmp_path: Path) -> N
     np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
+def test_layers_are_called_by_their_keras_names(edgekit: Run, digits: Digits, tmp_path: Path) -> None:
+    output = tmp_path / "x.tflite"
+    argv = ("--to", "tflite", "--precision", "int8", "--calibration", digits.train_file, "-o", output)
+    ended = edgekit(
+        "convert", digits.model, *argv, "--keep-float", "depth*", "--layer", "probabilities=int16x8", "--json"
+    )
+    assert ended.exit_code == 0, ended.stderr
+    assert ended.json["bytes"] == output.stat().st_size
+    assert (ended.json["format"], ended.json["precision"]) == ("tflite", "int8")
+    assert [layer.split()[-1] for layer in ended.json["float_layers"]] == ["(DEPTHWISE_CONV_2D)"]
+    assert precisions(edgekit, output)["SOFTMAX"] == "int16"
+
+
+def precisions(edgekit: Run, path: Path) -> dict[str, str]:
+    return {layer["type"]: layer["precision"] for layer in edgekit("inspect", path, "--json").json["layers"]}
+
+
+def test_a_float_tflite_file_is_quantized(edgekit: Run, digits: Digits, float_file: Path, tmp_path: Path) -> None:
+    int8 = tmp_path / "int8.tflite"
+    argv = ("--to", "tflite", "--precision", "int8", "--calibration", digits.train_file)
+    ended = edgekit("convert", float_file, *argv, "--keep-float", "*/probabilities_1/*", "-o", int8)
+    assert ended.exit_code == 0, ended.stderr
+    assert precisions(edgekit, int8)["FULLY_CONNECTED"] == "fp32"
+    again = edgekit("convert", int8, *argv[:4], "-o", tmp_path / "again.tflite", "--json")
+    assert again.json["notes"] == ["it was int8 already: passed through unchanged"]
+    assert (tmp_path / "again.tflite").read_bytes() == int8.read_bytes()
+    for precision, more, message in (
+        ("fp32", (), "is quantized already (int8), so its float weights are gone and fp32 cannot be made of it"),
+        ("int8", ("--algorithm", "mse"), "is int8 already, so algorithm cannot apply"),
+    ):
+        ended = edgekit(
+            "convert", int8, "--to", "tflite", "--precision", precision, *more, "-o", tmp_path / "no.tflite"
+        )
+        assert (ended.exit_code, len(ended.stderr.splitlines())) == (2, 1)
+        assert message in ended.stderr
+        assert not (tmp_path / "no.tflite").exists()
+
+
+def test_a_tflite_file_without_a_signature(edgekit: Run, tmp_path: Path) -> None:
+    from tests.tiny_models import IMAGES, float_tflite
+
+    (tmp_path / "tiny.tflite").write_bytes(float_tflite())
+    np.savez(tmp_path / "c.npz", x=np.concatenate([IMAGES, IMAGES]))
+    argv = ("--precision", "int8", "--calibration", tmp_path / "c.npz", "-o", tmp_path / "x.tflite")
+    ended = edgekit("convert", tmp_path / "tiny.tflite", "--to", "tflite", *argv)
+    assert ended.exit_code == 0, ended.stderr
+    assert precisions(edgekit, tmp_path / "x.tflite") == {"FULLY_CONNECTED": "int8"}
+
+
+def test_a_tflite_file_becomes_nothing_else(edgekit: Run, float_file: Path, tmp_path: Path) -> None:
+    ended = edgekit("convert", float_file, "--to", "onnx", "-o", tmp_path / "x.onnx")
+    assert ended.exit_code == 2
+    assert "digits.tflite cannot become onnx: a file that is converted already is only quantized" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (("--to", "tflite", "--algorithm", "gpt", "-o", "x.tflite"), "algorithm is 'gpt'; did you mean 'gptq'?"),
+        (("--to", "tflite", "--layer", "head", "-o", "x.tflite"), "--layer is 'head', expected PATTERN=PRECISION"),
+        (("--to", "tflite", "--op", "ADD=int9", "-o", "x.tflite"), "ops.ADD is 'int9'; did you mean 'int8'?"),
+        (("--to", "onnx", "--block-size", "32", "-o", "x.onnx"), "settings of --to onnx: unknown key 'block_size'"),
         (
             ("--to", "tflight", "-o", "x.tflite"),
             "no converter 'tflight' (installed: onnx, tflite); did you mean 'tflite'?",
@@ -89,3 +152,17 @@ def test_no_space(edgekit: Run, digits: Digits, tmp_path: Path) -> None:
     assert ended.exit_code == 2
     assert ended.stderr.splitlines()[-1].startswith("error: cannot write ")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_saved_model_without_keras(edgekit: Run, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    traced = tf.function(lambda x: {"y": tf.matmul(x, tf.ones((4, 2)))})
+    module = tf.Module()
+    signature = traced.get_concrete_function(tf.TensorSpec((None, 4), name="x"))
+    tf.saved_model.save(module, str(tmp_path / "plain"), signatures=signature)
+    np.savez(tmp_path / "c.npz", x=np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32))
+    argv = ("--to", "tflite", "--precision", "int8", "--calibration", tmp_path / "c.npz", "-o", tmp_path / "x.tflite")
+    ended = edgekit("convert", tmp_path / "plain", *argv)
+    assert ended.exit_code == 0, ended.stderr
+    assert precisions(edgekit, tmp_path / "x.tflite") == {"FULLY_CONNECTED": "int8"}
