@@ -37,8 +37,11 @@ def test_two_inputs_and_two_outputs_keep_their_keras_names(tmp_path: Path) -> No
 
 
 def test_the_fixed_signature_has_a_batch_of_one(loaded: LoadedModel, digits: Digits, tmp_path: Path) -> None:
-    fixed = signature(export_source(loaded, tmp_path).float_model, FIXED_SIGNATURE)
+    source = export_source(loaded, tmp_path)
+    fixed = signature(source.float_model, FIXED_SIGNATURE)
     assert fixed.structured_input_signature[1]["image"].shape == (1, 8, 8, 1)
+    assert {"conv", "depthwise_norm", "probabilities"} <= set(source.layers)
+    assert loaded.name not in source.layers
     image = digits.test["image"][:1]
     wanted = loaded.predict({"image": image})["probabilities"]
     np.testing.assert_allclose(fixed(image=tf.constant(image))["probabilities"], wanted, atol=1e-5)
