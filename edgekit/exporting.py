@@ -20,6 +20,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 def export_source(loaded: LoadedModel, work: Path) -> Source:
     """Write the SavedModels of a build into `work`, once for all converters. Raises ConversionError."""
     check_names(loaded)
+    check_float(loaded)
     float_model = work / "float-saved-model"
     _export(loaded.model, loaded, float_model)
     trained_model = None
@@ -38,6 +39,17 @@ def check_names(loaded: LoadedModel) -> None:
             raise ModelError(
                 f"the name of '{spec.name}' cannot be exported: use letters, digits and '_', a letter first; "
                 "rename the layer in Keras"
+            )
+
+
+def check_float(loaded: LoadedModel) -> None:
+    """Raise ModelError on a layer that Keras has quantized already: no converter takes its integer kernels."""
+    for layer in loaded.model._flatten_layers(include_self=False, recursive=True):
+        mode = getattr(layer, "quantization_mode", None)
+        if mode is not None:
+            raise ModelError(
+                f"layer '{layer.name}' was quantized by Keras already ({mode}): bring the model as it was before "
+                "`quantize`, and name a precision for its conversion"
             )
 
 

@@ -17,7 +17,7 @@ from edgekit.converting import Options, convert_all, converters_for
 from edgekit.data import Data, DataSource, load_data
 from edgekit.errors import ConfigError, DataError
 from edgekit.evaluation import Metric, evaluate, find_metric
-from edgekit.exporting import check_names, export_source
+from edgekit.exporting import check_float, check_names, export_source
 from edgekit.files import fresh_folder, publish, workspace
 from edgekit.loading import LoadedModel, load, need_classes
 from edgekit.manifest import Manifest
@@ -188,6 +188,7 @@ class _Inputs:
 def _load(request: BuildRequest) -> _Inputs:
     model = load(request.model, architecture=request.architecture, allow_code=request.allow_code)
     check_names(model)
+    check_float(model)
     if request.metric == "top1":
         need_classes(model, why="metric top1")
     evaluation = load_data(

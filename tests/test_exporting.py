@@ -100,3 +100,12 @@ def test_a_name_that_converters_would_change_is_refused(tmp_path: Path) -> None:
     assert loaded.predict({"my image": np.zeros((3, 4), np.float32)})["scores"].shape == (3, 2)
     with pytest.raises(ModelError, match=r"the name of 'my image' cannot be exported: .*rename the layer"):
         export_source(loaded, tmp_path)
+
+
+def test_a_model_that_keras_quantized_is_refused(tmp_path: Path) -> None:
+    x = keras.Input((8,), name="x")
+    model = keras.Model(x, keras.layers.Dense(4, name="scores")(x))
+    model.get_layer("scores").quantize("int8")
+    with pytest.raises(ModelError, match=r"layer 'scores' was quantized by Keras already \(int8\)"):
+        export_source(describe(model), tmp_path)
+    assert list(tmp_path.iterdir()) == []
