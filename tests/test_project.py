@@ -160,3 +160,17 @@ def test_an_architecture_stands_beside_the_model(folder: Path) -> None:
     assert load_project(write(folder, model, f'{model}\narchitecture = "nets:build"')).architecture == "nets:build"
     with pytest.raises(ConfigError, match=r"""project.toml: architecture is 'nets.py', expected "module:function"$"""):
         load_project(write(folder, model, f'{model}\narchitecture = "nets.py"'))
+
+
+def test_settings_of_a_format(folder: Path) -> None:
+    table = '[convert.tflite]\nkeep_float = ["head*"]\nops = { SOFTMAX = "fp32" }\n[budget]'
+    assert load_project(write(folder, "[budget]", table)).convert == {
+        "tflite": {"keep_float": ["head*"], "ops": {"SOFTMAX": "fp32"}}
+    }
+    for wrong, message in (
+        ('[convert.tflite]\nkeep_float = "head"', r"\[convert.tflite\]: keep_float is 'head', expected a list"),
+        ("[convert.tflte]", r"\[convert.tflte\]: no target of this build takes 'tflte'; did you mean 'tflite'\?"),
+        ("[convert.onnx]\nops = {}", r"\[convert.onnx\]: unknown key 'ops'"),
+    ):
+        with pytest.raises(ConfigError, match=f"project.toml: {message}"):
+            load_project(write(folder, "[budget]", f"{wrong}\n[budget]"))
