@@ -10,13 +10,14 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from edgekit import workers
+from edgekit import preflight, workers
 from edgekit.admission import Admission, available_bytes
 from edgekit.conversion import Artifact, Converter, Source, find_checker, find_converter
 from edgekit.data import Data
 from edgekit.errors import ConfigError, ConversionError, did_you_mean
 from edgekit.files import size_of
 from edgekit.planning import Plan, PlannedVariant
+from edgekit.profiles import load_target
 from edgekit.progress import Progress
 
 Options = Mapping[str, object]  # format -> its settings, as in `[convert.FORMAT]`
@@ -35,7 +36,7 @@ class Converted:
 
     planned: PlannedVariant
     artifact: Artifact
-    notes: tuple[str, ...]  # what the checkers of its targets said
+    notes: tuple[str, ...]  # what the profiles and the checkers of its targets said
 
 
 def converters_for(plan: Plan, options: Options) -> dict[str, Converter]:
@@ -60,7 +61,7 @@ def convert_all(
 ) -> list[Converted]:
     """Convert every variant, side by side as far as processors and memory go: each works in processes of its own.
 
-    Raises ConversionError when a conversion fails or a checker refuses its file.
+    Raises ConversionError when a conversion fails, or a target or a checker refuses its file.
     """
     admission = Admission(SHARE_OF_MEMORY * available_bytes())
     cost = BASE_BYTES + BYTES_PER_BYTE * size_of(source.float_model)
@@ -68,7 +69,8 @@ def convert_all(
     def convert(planned: PlannedVariant) -> Converted:
         with admission.admit(cost):
             artifact = convert_one(source, planned, converters[planned.format], calibration)
-            converted = Converted(planned, artifact, _check(planned, artifact, source))
+            found = _preflight(planned, artifact, converters[planned.format])
+            converted = Converted(planned, artifact, (*found, *_check(planned, artifact, source)))
         advance(1, planned.id)
         return converted
 
@@ -100,6 +102,16 @@ def convert_one(source: Source, planned: PlannedVariant, converter: Converter, c
         calibration=None if calibration is None else calibration.inputs,
         output=source.work / f"{planned.id}{converter.suffix}",
     )
+
+
+def _preflight(planned: PlannedVariant, artifact: Artifact, converter: Converter) -> tuple[str, ...]:
+    """What the delegates of its targets take of a file. Raises ConversionError when a target cannot run it."""
+    inspection, notes = converter.inspect(artifact.path), list[str]()
+    for name in planned.targets:
+        profile = load_target(name)
+        preflight.check(profile, inspection, variant=planned.id)
+        notes += preflight.delegate_notes(profile, inspection, precision=planned.precision)
+    return tuple(notes)
 
 
 def _check(planned: PlannedVariant, artifact: Artifact, source: Source) -> tuple[str, ...]:

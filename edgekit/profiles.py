@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -18,6 +18,18 @@ TARGETS = "edgekit.targets"
 
 
 @dataclass(frozen=True)
+class Delegate:
+    """What an accelerator beside the CPU takes; the CPU computes the rest of a model."""
+
+    source: str  # where these facts stand
+    operators: tuple[str, ...]  # operator types of the format
+    precisions: tuple[str, ...]  # variants that it takes at all
+
+    def __post_init__(self) -> None:
+        _known("precision", self.precisions, PRECISIONS)
+
+
+@dataclass(frozen=True)
 class DeviceProfile:
     """What one kind of device runs."""
 
@@ -28,6 +40,9 @@ class DeviceProfile:
     default_precisions: tuple[str, ...]  # made when the project does not say
     sources: tuple[str, ...]  # where these facts stand
     checkers: tuple[str, ...] = ()  # vendor tools that an artifact must pass before it is packed
+    delegates: Mapping[str, Delegate] = field(default_factory=dict)
+    max_bytes: int | None = None  # of a model file
+    select_tf: bool = False  # whether its TFLite runtime has TensorFlow's own operators ("Flex")
 
     def __post_init__(self) -> None:
         _known("format", self.formats, FORMATS)

@@ -132,6 +132,12 @@ def test_jetson_variants_carry_what_tensorrt_said(built: Built) -> None:
     assert "TensorRT" not in notes["tflite-int8"]
 
 
+def test_phone_variants_carry_what_the_gpu_takes(built: Built) -> None:
+    notes = {variant["id"]: " ".join(variant["notes"]) for variant in built.report["variants"]}
+    assert "android-arm64's gpu delegate has all" in notes["tflite-int8"]
+    assert "gpu delegate" not in notes["onnx-int8"]
+
+
 def test_the_int8_files_hold_the_trained_int8_weights_and_their_zeros(built: Built, tmp_path: Path) -> None:
     model = edgekit.load(built.folder / "tiny-0.1.0.keras")
     kernel = np.asarray(model.model.get_layer("conv").kernel)

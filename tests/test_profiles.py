@@ -67,3 +67,18 @@ def test_a_precision_that_is_unknown_or_not_taken() -> None:
         profile.check_precision("itn8")
     with pytest.raises(ConfigError, match=r"target 'pi5' does not take precision 'fp16'; it takes fp32, int8"):
         profile.check_precision("fp16")
+
+
+def test_a_delegate_in_a_profile() -> None:
+    gpu = '[delegates.gpu]\nsource = "a page"\noperators = ["ADD"]\nprecisions = ["fp32"]\n'
+    assert parse_profile(PROFILE + gpu, where="pi5.toml").delegates["gpu"].operators == ("ADD",)
+    assert "missing key 'source'" in refused(PROFILE + gpu.replace('source = "a page"\n', ""))
+    assert refused(PROFILE + gpu.replace("fp32", "fp31")).startswith("pi5.toml: unknown precision 'fp31'; did you mean")
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_delegates_name_operators_that_tflite_has(name: str) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    for delegate in load_target(name).delegates.values():
+        assert set(delegate.operators) <= set(vars(schema.BuiltinOperator))
