@@ -15,6 +15,7 @@ from typing import Protocol
 from edgekit.errors import ConversionError, did_you_mean
 from edgekit.manifest import FORMATS, Binding
 from edgekit.tensors import Array, TensorSpec
+from edgekit.tracing import Trace
 
 CONVERTERS = "edgekit.converters"
 CHECKERS = "edgekit.checkers"
@@ -118,6 +119,13 @@ class Converter(Protocol):
 
     def inspect(self, path: Path) -> Inspection:
         """Read one file of this format. Raises ConversionError when it is not one."""
+        ...
+
+    def trace(self, path: Path) -> Trace:
+        """Open one file of this format to see its activations. Raises ConversionError.
+
+        Engines crash on some files: call it in a process of its own.
+        """
         ...
 
 

@@ -20,6 +20,7 @@ from edgekit.tensors import Array, TensorSpec, format_shape
 from edgekit_onnx.graphs import Graph, name_in_file, open_model, save_model
 from edgekit_onnx.inspection import float_layers, inspect_model, tensor_spec
 from edgekit_onnx.rules import check_rules
+from edgekit_onnx.tracing import OnnxTrace
 from edgekit_onnx.trained import rebuild
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class OnnxConverter:
     def inspect(self, path: Path) -> Inspection:
         """Inputs, outputs, and every node with the bytes of its constants. Raises ConversionError."""
         return inspect_model(path)
+
+    def trace(self, path: Path) -> OnnxTrace:
+        """Every activation, and the file in parts. Raises ConversionError."""
+        return OnnxTrace(path)
 
     def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> ModelProto:
         if precision == "fp32":

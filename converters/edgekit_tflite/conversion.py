@@ -22,6 +22,7 @@ from edgekit_tflite.inspection import float_layers, float_weights, inspect_model
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.options import DYNAMIC, STATIC, TFLiteOptions
 from edgekit_tflite.reading import TFLiteModel, TFLiteTensor, read_model
+from edgekit_tflite.tracing import TFLiteTrace
 
 ENGINE = "litert"
 LEAST_VERSION = "1.4"  # of ai-edge-litert, the oldest that the device-side extra allows
@@ -64,6 +65,10 @@ class TFLiteConverter:
     def inspect(self, path: Path) -> Inspection:
         """Inputs, outputs, and every operator with the bytes of its constants. Raises ConversionError."""
         return inspect_model(path)
+
+    def trace(self, path: Path) -> TFLiteTrace:
+        """Every activation, and the file in parts. Raises ConversionError."""
+        return TFLiteTrace(path)
 
     def _make(
         self, source: Source, precision: str, calibration: Mapping[str, Array] | None

@@ -39,6 +39,7 @@ class TFLiteTensor:
     zero_points: tuple[int, ...]
     data: Array
     role: Role
+    axis: int = 0  # of the channels that have a scale each
 
     @property
     def quantization(self) -> Quantization | None:
@@ -151,6 +152,7 @@ def _tensor(tensor: Any, key: tuple[int, int], stored: Array) -> TFLiteTensor:
         zero_points=tuple(int(point) for point in _values(quantization.zeroPoint if quantization else None)),
         data=stored,
         role=Role.ACTIVATION if not stored.size else Role.PARAMETER if trained else Role.CONSTANT,
+        axis=int(quantization.quantizedDimension) if quantization else 0,
     )
 
 

@@ -20,6 +20,7 @@ VERBS: Mapping[str, str] = {
     "compress": "apply a recipe of compression steps to a model",
     "convert": "convert one model to one format and precision",
     "inspect": "show what is inside a model, a converted file or a bundle",
+    "compare": "compare two files of one model: their outputs, and layer by layer with the culprits",
     "run": "run a bundle once on arrays from an .npz file",
     "bench": "measure a bundle's latency",
     "test": "run the device tests on a bundle",

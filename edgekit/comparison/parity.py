@@ -1,4 +1,4 @@
-"""Parity of two runs on the same inputs."""
+"""Parity of the outputs of two runs on the same inputs."""
 
 from __future__ import annotations
 
@@ -33,19 +33,20 @@ def compare_outputs(reference: Mapping[str, Array], outputs: Mapping[str, Array]
     difference = got - wanted
     return Parity(
         max_abs=float(np.abs(difference).max(initial=0.0)),
-        cosine=_cosine(wanted, got),
-        snr_db=_snr_db(wanted, difference),
+        cosine=cosine_of(float(wanted @ got), float(wanted @ wanted), float(got @ got)),
+        snr_db=decibels(float(np.sum(wanted**2)), float(np.sum(difference**2))),
         top1_agreement=_top1_agreement(reference, outputs),
     )
 
 
-def _cosine(wanted: Array, got: Array) -> float | None:
-    norm = float(np.linalg.norm(wanted) * np.linalg.norm(got))
-    return float(wanted @ got) / norm if norm else None
+def cosine_of(dot: float, power: float, other_power: float) -> float | None:
+    """The cosine of two vectors from their products with each other and themselves; None when one is zero."""
+    norm = float(np.sqrt(power * other_power))
+    return dot / norm if norm else None
 
 
-def _snr_db(wanted: Array, difference: Array) -> float | None:
-    noise, signal = float(np.sum(difference**2)), float(np.sum(wanted**2))
+def decibels(signal: float, noise: float) -> float | None:
+    """The ratio of two powers in dB; None when either is zero."""
     return 10 * float(np.log10(signal / noise)) if noise and signal else None
 
 
