@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgekit.comparison import LayerComparison, LayerParity
 
 SHOWN_CULPRITS = 5
+CONVERTED = (".tflite", ".onnx", ".edgekit")  # what needs no Keras
 HEADINGS = ("layer", "operator", "SNR dB", "introduced dB", "output dB", "cosine", "saturation")
 _NAME_WIDTH = 40
 
@@ -35,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare and print."""
     sys.path.insert(0, "")  # module:function may stand in this folder
-    quiet_tensorflow()
+    if not all(side.partition("#")[0].endswith(CONVERTED) for side in (args.reference, args.other)):
+        quiet_tensorflow()
     from edgekit.comparing import compare
 
     found = compare(

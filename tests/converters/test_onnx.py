@@ -138,3 +138,21 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_an_output_that_an_input_is_named_like_gets_a_name_of_its_own():
     assert name_in_file("y", ["x"]) == "y"
     assert name_in_file("x", ["x", "x_output"]) == "x_output_output"
+
+
+@pytest.mark.parametrize(("precision", "trained"), [("fp32", False), ("fp16", False), ("int8", False), ("int8", True)])
+def test_a_trace_cut_everywhere_computes_what_the_whole_file_does(case, converted, precision, trained):
+    trace = converter.trace(converted("onnx", "classifier", precision, trained=trained).path)
+    inputs = {trace.inputs[0].tensor: case("classifier").inputs["image"][:1]}
+    whole, names = trace.run(inputs), [tensor.name for tensor in trace.tensors]
+    parts = trace.cut(names, names)({**inputs, **whole})
+    assert len(parts) >= len(names) - 1
+    for name, value in parts.items():
+        np.testing.assert_allclose(value, whole[name], atol=2e-3 if precision == "fp16" else 1e-6)
+
+
+def test_the_rows_of_a_trace_are_what_is_rounded_or_branches(converted):
+    trace = converter.trace(converted("onnx", "classifier", "int8").path)
+    assert [tensor.operator for tensor in trace.tensors if tensor.kernel][:1] == ["Conv+Relu"]
+    assert all(tensor.kernel in trace.kernels for tensor in trace.tensors if tensor.kernel)
+    assert {tensor.grid.dtype for tensor in trace.tensors if tensor.grid} == {"int8"}

@@ -186,3 +186,24 @@ def test_a_truncated_file_is_refused(converted, tmp_path, fraction):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ConversionError, match="no such file"):
         converter.inspect(tmp_path / "none.tflite")
+
+
+@pytest.mark.parametrize(("precision", "trained"), [("fp32", False), ("int8", False), ("int8-float-io", True)])
+def test_a_trace_cut_everywhere_computes_what_the_whole_file_does(case, converted, precision, trained):
+    trace = converter.trace(converted("tflite", "classifier", precision, trained=trained).path)
+    inputs = {trace.inputs[0].tensor: case("classifier").inputs["image"][:1]}
+    whole, names = trace.run(inputs), [tensor.name for tensor in trace.tensors]
+    parts = trace.cut(names, names)({**inputs, **whole})
+    assert [tensor.operator for tensor in trace.tensors][:2] == ["input", "CONV_2D"]
+    assert len(parts) >= len(names) - 1  # an input is made by no operator
+    for name, value in parts.items():
+        np.testing.assert_array_equal(value, whole[name])
+
+
+def test_a_cut_lets_the_rest_of_the_file_go_on_from_what_it_is_given(case, converted):
+    trace = converter.trace(converted("tflite", "classifier", "fp32").path)
+    inputs = {trace.inputs[0].tensor: case("classifier").inputs["image"][:1]}
+    whole, (first, last) = trace.run(inputs), (trace.tensors[1].name, trace.tensors[-1].name)
+    go_on = trace.cut([first], [last])
+    np.testing.assert_allclose(go_on({**inputs, first: whole[first]})[last], whole[last], rtol=1e-6)
+    assert not np.allclose(go_on({**inputs, first: 2 * whole[first]})[last], whole[last])
