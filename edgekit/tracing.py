@@ -132,8 +132,9 @@ def keras_layers(scopes: Iterable[str], known: Iterable[str]) -> tuple[str, ...]
 
 def short_name(scopes: Sequence[str]) -> str:
     """The likeliest layer's name in a file whose Keras layers are not known: the numbered scope around a product."""
-    products = [scope for scope in scopes if _PRODUCT.search(scope)]
-    chosen = canonical((products or list(scopes) or ["?"])[0])
+    named = [scope for scope in scopes if not is_generated(canonical(scope))] or ["?"]
+    products = [scope for scope in named if _PRODUCT.search(scope)]
+    chosen = canonical(products[0] if products else named[-1])
     *around, leaf = chosen.split("/")
     return next((_NUMBER.sub("", part) for part in reversed(around) if _NUMBER.search(part)), leaf)
 

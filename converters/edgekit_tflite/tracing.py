@@ -46,10 +46,14 @@ class TFLiteTrace:
         self._path = path
         self.inputs, self.input_specs = _borders(model.inputs)
         self.outputs, self.output_specs = _borders(model.outputs)
-        rows = _rows(model)
-        self.tensors: tuple[TracedTensor, ...] = tuple(rows.values())
+        rows, kernels = _rows(model), _kernels(model)
+        self.tensors: tuple[TracedTensor, ...] = tuple(
+            replace(row, kernel=row.key if row.kernel in kernels else None) for row in rows.values()
+        )
         self.activations: Mapping[str, str] = {row.key: row.name for row in self.tensors}
-        self.kernels: Mapping[str, Kernel] = _kernels(model)
+        self.kernels: Mapping[str, Kernel] = {
+            row.key: kernels[row.kernel] for row in rows.values() if row.kernel in kernels
+        }
         self._grids = {row.name: row.grid for row in self.tensors if row.grid is not None}
         self._indexes = {row.name: index for (_, index), row in rows.items()}
         self._interpreter = _interpreter(path, path.read_bytes(), keep_all=True)
@@ -117,7 +121,7 @@ def _rows(model: TFLiteModel) -> Rows:
     """Activations of the main graph that stand for real numbers, in execution order.
 
     A float tensor that is quantized next shows as what it becomes there: that is what its readers see. What an integer
-    output is dequantized to is no row of its own.
+    output is dequantized to is no row of its own, nor is what an integer tensor is requantized to for one reader.
     """
     rows = {
         tensor.key: replace(_row(tensor, INPUT_OPERATOR, None), key=input_key(name), scopes=(name,))
@@ -126,8 +130,9 @@ def _rows(model: TFLiteModel) -> Rows:
     }
     outputs = {tensor.key: name for name, tensor in model.outputs.items()}
     for operator in _computing(model):
-        if operator.type == "QUANTIZE" and _becomes_quantized(operator, rows):
-            _replace_row(rows, operator.inputs[0], operator.outputs[0])
+        if operator.type == "QUANTIZE":
+            if _becomes_quantized(operator, rows):
+                _replace_row(rows, operator.inputs[0], operator.outputs[0])
         elif operator.type == "DEQUANTIZE":
             (source, *_), (target, *_) = operator.inputs, operator.outputs
             if target.key in outputs and source.key in rows:
@@ -135,7 +140,7 @@ def _rows(model: TFLiteModel) -> Rows:
         else:
             for tensor in operator.outputs:
                 if _is_real(tensor):
-                    row = _row(tensor, operator.type, canonical(tensor.name) if _kernel(operator) else None)
+                    row = _row(tensor, operator.type, _maker(operator))
                     rows[tensor.key] = _as_output(row, outputs[tensor.key]) if tensor.key in outputs else row
     return _distinct(rows)
 
@@ -189,8 +194,13 @@ def _grid(tensor: TFLiteTensor) -> Grid | None:
 
 
 def _kernels(model: TFLiteModel) -> dict[str, Kernel]:
-    found = {canonical(operator.outputs[0].name): _kernel(operator) for operator in _computing(model)}
-    return {key: kernel for key, kernel in found.items() if kernel is not None}
+    """By what makes them in this file."""
+    found = {_maker(operator): _kernel(operator) for operator in _computing(model)}
+    return {maker: kernel for maker, kernel in found.items() if kernel is not None}
+
+
+def _maker(operator: TFLiteOperator) -> str:
+    return f"maker of tensor {operator.outputs[0].key[1]}"
 
 
 def _kernel(operator: TFLiteOperator) -> Kernel | None:
