@@ -77,6 +77,7 @@ class Trace(Protocol):
     input_specs: tuple[TensorSpec, ...]  # as a caller sees them: float where the file has quantized integers
     output_specs: tuple[TensorSpec, ...]
     tensors: tuple[TracedTensor, ...]  # in execution order
+    ambiguous: tuple[str, ...]  # names of activations left out, since another one cannot be told from them
     activations: Mapping[str, str]  # key -> name of every float activation, also of those inside a fused group
     kernels: Mapping[str, Kernel]
 

@@ -40,10 +40,7 @@ class Activation:
 
 
 def list_activations(graph: Graph) -> dict[str, Activation]:
-    """By tensor name, in execution order; Q/DQ pairs belong to the tensor before them.
-
-    Without tensors of one key: nobody could tell which is which in another file.
-    """
+    """By tensor name, in execution order; Q/DQ pairs belong to the tensor before them."""
     types = _element_types(graph)
     pairs = dict(_pairs(graph))
     hidden = {node.output[0] for node in graph.nodes(*QUANTIZERS)}
@@ -56,8 +53,13 @@ def list_activations(graph: Graph) -> dict[str, Activation]:
         seen, grid = (name, None) if pair is None else (pair.output[0], _grid(graph, pair))
         keys[name] = keys[seen] = _key(graph, name, node, keys)
         found[name] = Activation(name, keys[name], seen, grid, types[name], node)
-    given = [item.key for item in found.values()]
-    return {name: item for name, item in found.items() if given.count(item.key) == 1}
+    return found
+
+
+def distinct(found: dict[str, Activation]) -> dict[str, Activation]:
+    """Without those of one key: nobody could tell which is which in another file."""
+    keys = [item.key for item in found.values()]
+    return {name: item for name, item in found.items() if keys.count(item.key) == 1}
 
 
 def list_rows(graph: Graph, found: dict[str, Activation]) -> tuple[TracedTensor, ...]:

@@ -15,7 +15,7 @@ from edgekit.errors import ConversionError
 from edgekit.manifest import Binding
 from edgekit.tensors import Array, TensorSpec
 from edgekit.tracing import Kernel, Run, TracedTensor, Values
-from edgekit_onnx.activations import Activation, list_activations, list_rows, trained_kernels
+from edgekit_onnx.activations import Activation, distinct, list_activations, list_rows, trained_kernels
 from edgekit_onnx.cutting import CUT, cut_graph
 from edgekit_onnx.graphs import Graph, open_model
 from edgekit_onnx.inspection import tensor_spec
@@ -41,7 +41,9 @@ class OnnxTrace:
         values = [value for value in self._model.graph.input if value.name not in graph.constants]
         self.inputs, self.input_specs = _borders([tensor_spec(value) for value in values])
         self.outputs, self.output_specs = _borders([tensor_spec(value) for value in self._model.graph.output])
-        self._found: dict[str, Activation] = list_activations(graph)
+        listed = list_activations(graph)
+        self._found: dict[str, Activation] = distinct(listed)
+        self.ambiguous = tuple(name for name in listed if name not in self._found)
         self.tensors: tuple[TracedTensor, ...] = list_rows(graph, self._found)
         self.activations: Mapping[str, str] = {item.key: item.name for item in self._found.values()}
         self.kernels: Mapping[str, Kernel] = trained_kernels(graph, self._found)

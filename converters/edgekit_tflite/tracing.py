@@ -46,7 +46,9 @@ class TFLiteTrace:
         self._path = path
         self.inputs, self.input_specs = _borders(model.inputs)
         self.outputs, self.output_specs = _borders(model.outputs)
-        rows, kernels = _rows(model), _kernels(model)
+        listed, kernels = _rows(model), _kernels(model)
+        rows = _distinct(listed)
+        self.ambiguous = tuple(row.name for at, row in listed.items() if at not in rows)
         self.tensors: tuple[TracedTensor, ...] = tuple(
             replace(row, kernel=row.key if row.kernel in kernels else None) for row in rows.values()
         )
@@ -142,7 +144,7 @@ def _rows(model: TFLiteModel) -> Rows:
                 if _is_real(tensor):
                     row = _row(tensor, operator.type, _maker(operator))
                     rows[tensor.key] = _as_output(row, outputs[tensor.key]) if tensor.key in outputs else row
-    return _distinct(rows)
+    return rows
 
 
 def _as_output(row: TracedTensor, name: str) -> TracedTensor:

@@ -89,7 +89,7 @@ def _layers_text(found: LayerComparison) -> list[str]:
         lines.extend(f"   {reason.text}" for reason in layer.reasons)
     if found.unmatched:
         names = ", ".join(found.unmatched)
-        lines.append(f"not compared, since the float file has no such tensor: {names}")
+        lines.append(f"Not compared, since the float file has no tensor of that name alone: {names}")
     return lines
 
 

@@ -58,7 +58,7 @@ class LayerComparison:
     samples: int
     output_samples: int  # of these, how many `output_db` was measured on
     layers: tuple[LayerParity, ...]
-    unmatched: tuple[str, ...]  # tensors of the quantized file that the float file has under no name
+    unmatched: tuple[str, ...]  # tensors of the quantized file that have no counterpart of that name alone
 
     def culprits(self, count: int) -> tuple[LayerParity, ...]:
         """The layers whose own error costs most at the model's outputs, the worst first."""

@@ -59,7 +59,10 @@ def compare_layers(
         layers=tuple(
             _parity(found, output_db[name], reference, quantized, known_layers) for name, found in gathered.items()
         ),
-        unmatched=tuple(tensor.name for tensor in quantized.tensors if tensor.name not in gathered),
+        unmatched=(
+            *(tensor.name for tensor in quantized.tensors if tensor.name not in gathered),
+            *quantized.ambiguous,
+        ),
     )
 
 

@@ -207,3 +207,12 @@ def test_a_cut_lets_the_rest_of_the_file_go_on_from_what_it_is_given(case, conve
     go_on = trace.cut([first], [last])
     np.testing.assert_allclose(go_on({**inputs, first: whole[first]})[last], whole[last], rtol=1e-6)
     assert not np.allclose(go_on({**inputs, first: 2 * whole[first]})[last], whole[last])
+
+
+def test_each_of_two_outputs_has_its_own_kernel(converted):
+    for precision in ("fp32", "int8", "int8-float-io"):
+        trace = converter.trace(converted("tflite", "pair", precision).path)
+        assert trace.kernels["output z_score"].values.shape == (3, 16)
+        assert (trace.kernels["output z_score"].steps is None) == (precision == "fp32")
+        assert "output a_sum" in trace.activations
+        assert trace.ambiguous == ()
