@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from edgekit.compression import TrainingSettings as TrainingSettings
     from edgekit.compression import compress as compress
     from edgekit.loading import load as load
+    from edgekit.metadata import InputSettings as InputSettings
+    from edgekit.metadata import MetadataSettings as MetadataSettings
+    from edgekit.metadata import OutputSettings as OutputSettings
     from edgekit.pipeline import build as build
     from edgekit.runtime import open_bundle as open_bundle
 
@@ -29,6 +32,9 @@ _HOMES = {
     "Cluster": "edgekit.compression",
     "Distill": "edgekit.compression",
     "Factorize": "edgekit.compression",
+    "InputSettings": "edgekit.metadata",
+    "MetadataSettings": "edgekit.metadata",
+    "OutputSettings": "edgekit.metadata",
     "Prune": "edgekit.compression",
     "PruneChannels": "edgekit.compression",
     "QuantizeAware": "edgekit.compression",
@@ -45,6 +51,9 @@ __all__ = [  # loaded by __getattr__
     "Distill",
     "EdgekitError",
     "Factorize",
+    "InputSettings",
+    "MetadataSettings",
+    "OutputSettings",
     "Prune",
     "PruneChannels",
     "QuantizeAware",

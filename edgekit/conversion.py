@@ -14,6 +14,7 @@ from typing import Protocol
 
 from edgekit.errors import ConversionError, did_you_mean
 from edgekit.manifest import FORMATS, Binding
+from edgekit.metadata import ModelMetadata
 from edgekit.tensors import Array, TensorSpec
 from edgekit.tracing import Trace
 
@@ -38,6 +39,7 @@ class Source:
     trained_model: Path | None  # SavedModel with trained fake-quantization of activations and weights, after QAT
     work: Path  # scratch folder that lives as long as the build; converters share exports here
     layers: tuple[str, ...] = ()  # names of all Keras layers; none for a file that no Keras model stands behind
+    metadata: ModelMetadata | None = None  # to be embedded by formats that have a place for it
 
     def signature_names(self) -> tuple[str, ...]:
         """Input names in order."""
@@ -80,6 +82,8 @@ class Inspection:
     bytes: int  # of the file
     parameters: int
     layers: tuple[Layer, ...]
+    metadata: ModelMetadata | None = None
+    min_runtime_version: str | None = None  # of TensorFlow, as a TFLite file states it
 
 
 class Converter(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekit.budgets import Budget
@@ -22,6 +22,7 @@ from edgekit.files import fresh_folder, publish, workspace
 from edgekit.loading import LoadedModel, load, need_classes
 from edgekit.manifest import Manifest
 from edgekit.measuring import MeasuredVariant, golden_vectors, measure
+from edgekit.metadata import MetadataSettings, ModelMetadata, check_formats, describe_model, metadata_settings
 from edgekit.packing import pack, provenance
 from edgekit.planning import Plan, Targets, plan
 from edgekit.progress import LoggedProgress, Progress
@@ -49,6 +50,7 @@ class BuildRequest:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     convert: Options = field(default_factory=dict)
     labels: Sequence[str] | None = None
+    metadata: MetadataSettings | None = None
     metric: str = "top1"
     budget: Budget = field(default_factory=Budget)
     resume: bool = False
@@ -82,6 +84,7 @@ def build(
     training: TrainingSettings | None = None,
     convert: Options | None = None,
     labels: Sequence[str] | None = None,
+    metadata: MetadataSettings | Mapping[str, object] | None = None,
     metric: str = "top1",
     budget: Budget | None = None,
     resume: bool = False,
@@ -95,15 +98,16 @@ def build(
     weights alone. `recipe` is applied first, on the `train` data, trained as `training` says. `calibration` defaults
     to `train`. `targets` are profile names, or a dict of names to precisions (None: the profile's choice). `convert`
     gives a format its settings: a table as in `[convert.tflite]`, or `edgekit_tflite.TFLiteOptions`. `labels` are
-    class names. With `resume`, an interrupted build of the same inputs goes on after its last finished epoch. Nothing
-    appears at `output` unless every stage succeeded; a budget that is not met is said in the report and is no
-    exception. Raises EdgekitError.
+    class names. `metadata` is embedded in `.tflite` files: a table as in `[metadata]`, or `edgekit.MetadataSettings`;
+    an empty table embeds what is known without it. With `resume`, an interrupted build of the same inputs goes on
+    after its last finished epoch. Nothing appears at `output` unless every stage succeeded; a budget that is not met
+    is said in the report and is no exception. Raises EdgekitError.
     """
     return run(
         BuildRequest(
             model, targets, evaluation, Path(output), calibration, calibration_samples, train, recipe,
-            training or TrainingSettings(), convert or {}, labels, metric, budget or Budget(), resume, allow_code,
-            architecture, progress or LoggedProgress(),
+            training or TrainingSettings(), convert or {}, labels, metadata_settings(metadata), metric,
+            budget or Budget(), resume, allow_code, architecture, progress or LoggedProgress(),
         )
     )  # fmt: skip
 
@@ -131,6 +135,7 @@ def build_project(
         training=project.training,
         convert=project.convert,
         labels=project.labels,
+        metadata=project.metadata,
         metric=data.metric,
         budget=project.budget,
         resume=resume,
@@ -146,6 +151,7 @@ def run(request: BuildRequest) -> Build:
     check_order(request.recipe)
     planned = plan(request.targets)
     converters = converters_for(planned, request.convert)
+    check_formats(request.metadata, planned.formats)
     metric = find_metric(request.metric)
     inputs = _load(request)
     with workspace(request.output, resume=request.resume, worth_keeping=STEPS) as work:
@@ -204,6 +210,7 @@ def _load(request: BuildRequest) -> _Inputs:
     if request.labels is not None and len(request.labels) != need_classes(model, why="labels"):
         raise ConfigError(f"{len(request.labels)} labels, expected {model.classes}, one for each class")
     calibration = representative(source, model.inputs, samples=request.calibration_samples)
+    _metadata(request, model, calibration)
     train = None
     if request.train is not None:
         train = load_data(
@@ -211,6 +218,19 @@ def _load(request: BuildRequest) -> _Inputs:
             any_labels=not takes_class_numbers(model, request.training.loss),
         )  # fmt: skip
     return _Inputs(model, evaluation, calibration, train)
+
+
+def _metadata(request: BuildRequest, model: LoadedModel, calibration: Data) -> ModelMetadata | None:
+    """What the files will say of themselves. Raises ConfigError on settings that do not fit the model."""
+    if request.metadata is None:
+        return None
+    return describe_model(
+        request.metadata,
+        identity=name_and_version(request.output),
+        inputs=manifest_inputs(model.inputs, calibration),
+        outputs=model.outputs,
+        labels=None if request.labels is None else tuple(request.labels),
+    )
 
 
 def _compress(request: BuildRequest, inputs: _Inputs, work: Path) -> LoadedModel:
@@ -231,7 +251,8 @@ def _convert(
     work: Path,
 ) -> list[MeasuredVariant]:
     """Every variant, measured with the engine that will run it."""
-    source = export_source(model, fresh_folder(work / "convert"))
+    exported = export_source(model, fresh_folder(work / "convert"))
+    source = replace(exported, metadata=_metadata(request, model, inputs.calibration))
     converted = convert_all(source, planned, converters, inputs.calibration, request.progress)
     return measure(
         model, converted, golden,

@@ -13,6 +13,7 @@ from edgekit.compression.steps import Step
 from edgekit.compression.training import TrainingSettings
 from edgekit.converting import converters_for
 from edgekit.errors import ConfigError, EdgekitError
+from edgekit.metadata import MetadataSettings, check_formats, located_metadata, read_labels
 from edgekit.planning import plan
 from edgekit.recipe import located_settings, parse_steps, read_toml
 from edgekit.strict import parse
@@ -52,6 +53,7 @@ class _File:
     targets: Mapping[str, TargetSection]
     architecture: str | None = None
     labels: str | None = None
+    metadata: MetadataSettings | None = None
     compress: tuple[Mapping[str, object], ...] = ()
     convert: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -73,6 +75,7 @@ class Project:
     budget: Budget
     folder: Path
     convert: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # format -> what [convert.FORMAT] says
+    metadata: MetadataSettings | None = None
     architecture: str | None = None  # "module:function" that builds the model whose weights alone the file holds
 
     def locate(self, source: str) -> str:
@@ -93,6 +96,7 @@ def load_project(path: Path) -> Project:
         raise ConfigError(f"{path.name}: [targets]: {problem}") from problem
     try:
         converters_for(planned, file.convert)
+        check_formats(file.metadata, planned.formats)
     except EdgekitError as problem:
         raise ConfigError(f"{path.name}: {problem}") from problem
     return Project(
@@ -107,6 +111,7 @@ def load_project(path: Path) -> Project:
         budget=file.budget,
         folder=path.parent,
         convert=file.convert,
+        metadata=located_metadata(file.metadata, path.parent),
         architecture=_function(file.architecture, path.name),
     )
 
@@ -122,14 +127,6 @@ def check_name(name: str, version: str, *, where: str) -> None:
     for what, word in (("name", name), ("version", version)):
         if not _NAME.fullmatch(word):
             raise ConfigError(f"{where}: {what} is '{word}'; use letters, digits, '.', '_' and '-'")
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """One class name a line. Raises ConfigError."""
-    try:
-        return tuple(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"cannot read labels {path}: {problem}") from problem
 
 
 def _is_function(source: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import zipfile
@@ -16,6 +17,7 @@ import pytest
 
 import edgekit
 from edgekit.cli import main
+from edgekit.inspection import inspect
 from tests.conftest import Digits
 
 PROJECT = """\
@@ -45,6 +47,15 @@ epochs = 1
 [targets.android-arm64]
 [targets.jetson-orin-nano]
 [targets.local]
+
+[metadata]
+description = "Digits of 8 by 8 pixels."
+author = "edgekit's tests"
+license = "Apache-2.0"
+
+[metadata.inputs.image]
+mean = [0]
+std = [255]
 
 [budget]
 max_bytes = 100_000
@@ -237,3 +248,26 @@ def change_a_byte(bundle: Path, folder: Path) -> Path:
                 content[len(content) // 2] ^= 1
             target.writestr(info, bytes(content))
     return changed
+
+
+def test_tflite_files_say_what_they_are(built: Built, tmp_path: Path) -> None:
+    for precision in ("int8", "fp16", "fp32"):
+        found = inspected(built.bundle, f"tflite-{precision}.tflite", tmp_path)
+        card = found["metadata"]
+        assert (card["name"], card["version"], card["license"]) == ("tiny", "0.1.0", "Apache-2.0")
+        (image,) = card["inputs"]
+        assert (image["name"], image["content"]) == ("image", "image")
+        assert image["image"] == {"color": "GRAYSCALE", "size": [8, 8]}
+        assert (image["mean"], image["std"]) == ([0.0], [255.0])
+        assert (image["least"], image["largest"]) == ([0.0], [1.0])
+        assert card["outputs"][0]["labels"] == [str(digit) for digit in range(10)]
+
+
+def test_onnx_files_hold_no_tflite_metadata(built: Built, tmp_path: Path) -> None:
+    assert inspected(built.bundle, "onnx-fp32.onnx", tmp_path)["metadata"] is None
+
+
+def inspected(bundle: Path, member: str, folder: Path) -> Any:
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extract(member, folder)
+    return json.loads(json.dumps(dataclasses.asdict(inspect(folder / member))))

@@ -8,6 +8,7 @@ from edgekit.budgets import Budget
 from edgekit.compression import Distill, Prune, QuantizeAware, TrainingSettings
 from edgekit.compression.steps import step_table
 from edgekit.errors import ConfigError
+from edgekit.metadata import InputSettings, MetadataSettings, OutputSettings
 from edgekit.project import load_project
 
 PROJECT = """\
@@ -80,9 +81,30 @@ def test_training_settings_are_read(folder: Path) -> None:
     assert settings == TrainingSettings("mse", patience=2, metric="top1", tensorboard=str(folder / "board"))
 
 
+def test_metadata_is_read_and_label_files_are_relative_to_the_file(folder: Path) -> None:
+    assert load_project(write(folder)).metadata is None
+    table = '[metadata]\nauthor = "A"\n[metadata.inputs.image]\nmean = [0]\nstd = [255]\n'
+    found = load_project(write(folder, "[budget]", table + '[metadata.outputs.p]\nlabels = "l.txt"\n[budget]')).metadata
+    assert found == MetadataSettings(
+        author="A",
+        inputs={"image": InputSettings(mean=(0.0,), std=(255.0,))},
+        outputs={"p": OutputSettings(labels=str(folder / "l.txt"))},
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        (
+            "[budget]",
+            "[metadata]\nlicence = 'MIT'\n[budget]",
+            "project.toml: unknown key 'licence' in [metadata]; did you mean 'license'?",
+        ),
+        (
+            "[budget]",
+            "[metadata.inputs.image]\nmean = [0]\n[budget]",
+            "project.toml: metadata: mean and std go together",
+        ),
         ("labels =", "lables =", "project.toml: unknown key 'lables'; did you mean 'labels'?"),
         ("train =", "trian =", "project.toml: unknown key 'trian' in [data]; did you mean 'train'?"),
         (

@@ -15,8 +15,10 @@ from edgekit.conversion import FIXED_SIGNATURE, Artifact, Inspection, Source, ca
 from edgekit.errors import ConversionError
 from edgekit.files import atomic, make_once
 from edgekit.manifest import Binding
+from edgekit.metadata import ModelMetadata
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
+from edgekit_tflite.embedding import embed
 from edgekit_tflite.given import SUFFIX, is_finished, sign
 from edgekit_tflite.inspection import float_layers, float_weights, inspect_model
 from edgekit_tflite.layers import kernel_of
@@ -60,7 +62,11 @@ class TFLiteConverter:
         content, notes = self._make(source, precision, calibration)
         with atomic(output) as temporary:
             temporary.write_bytes(content)
-            return _artifact(source, precision, read_model(temporary), output, notes)
+            artifact = _artifact(source, precision, read_model(temporary), output, notes)
+            if source.metadata is not None:
+                temporary.write_bytes(embed(content, _ordered(source.metadata, artifact), where=output.name))
+                read_model(temporary)
+            return artifact
 
     def inspect(self, path: Path) -> Inspection:
         """Inputs, outputs, and every operator with the bytes of its constants. Raises ConversionError."""
@@ -167,6 +173,16 @@ def _artifact(source: Source, precision: str, model: TFLiteModel, output: Path, 
         engine_least_version=LEAST_VERSION,
         float_layers=left,
         notes=notes,
+    )
+
+
+def _ordered(metadata: ModelMetadata, artifact: Artifact) -> ModelMetadata:
+    """Inputs and outputs as the file has them."""
+    tensors = {tensor.name: tensor for tensor in (*metadata.inputs, *metadata.outputs)}
+    return replace(
+        metadata,
+        inputs=tuple(tensors[binding.name] for binding in artifact.inputs),
+        outputs=tuple(tensors[binding.name] for binding in artifact.outputs),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekit.conversion import Inspection, Layer
 from edgekit.tensors import TensorSpec
+from edgekit_tflite.embedding import read_embedded
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, read_model
 
@@ -19,9 +20,9 @@ _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 def inspect_model(path: Path) -> Inspection:
     """Read one file. A constant's bytes count for the first operator that uses it.
 
-    Raises ConversionError when LiteRT does not open the file.
+    Raises ConversionError when LiteRT does not open the file, or its metadata is damaged.
     """
-    model = read_model(path)
+    model, embedded = read_model(path), read_embedded(path)
     parameters = {
         tensor.key: prod(tensor.shape)
         for operator in model.operators
@@ -35,6 +36,8 @@ def inspect_model(path: Path) -> Inspection:
         bytes=path.stat().st_size,
         parameters=sum(parameters.values()),
         layers=_layers(model),
+        metadata=embedded.metadata,
+        min_runtime_version=embedded.min_runtime_version,
     )
 
 

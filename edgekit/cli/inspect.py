@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from edgekit.bundle import Bundle
+from edgekit.cli import metadata
 from edgekit.cli.output import add_allow_code, add_architecture, emit, quiet_tensorflow
 from edgekit.cli.table import table
 from edgekit.conversion import Inspection
@@ -67,7 +68,8 @@ def _model_text(found: Inspection) -> str:
         sparsity = "" if layer.sparsity is None else f"{layer.sparsity:.0%}"
         rows.append((layer.name[-48:], layer.type, f"{layer.bytes:,}", layer.precision, sparsity))
     head = f"{found.format}, {found.bytes:,} bytes, {found.parameters:,} parameters"
-    return f"{head}\n{_ports(found.inputs, found.outputs)}\n\n{table(rows)}"
+    described = "\n".join([head, _ports(found.inputs, found.outputs), *metadata.lines(found)])
+    return f"{described}\n\n{table(rows)}"
 
 
 def _ports(inputs: list[TensorSpec] | tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:

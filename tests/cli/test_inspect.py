@@ -6,13 +6,21 @@ from typing import Any
 
 import keras
 import pytest
+from edgekit_tflite.embedding import embed
 
+from edgekit.metadata import Image, ModelMetadata, TensorMetadata
 from tests.conftest import Digits
 from tests.tiny_models import float_onnx, int8_tflite
 
 Run = Callable[..., Any]
 
-KEYS = {"format", "inputs", "outputs", "bytes", "parameters", "layers"}
+CARD = ModelMetadata(
+    "tiny", "1.0.0", "Tells shapes.", "its maker", "MIT",
+    (TensorMetadata("image", "From the camera.", "image", Image("RGB", (8, 12)), None, (1.0, 2.0, 3.0), (255.0,),
+                    (0.0,), (1.0,)),),
+    (TensorMetadata("scores", None, "feature", dimension_names=("batch", "class"), labels=tuple("abcdef")),),
+)  # fmt: skip
+KEYS = {"format", "inputs", "outputs", "bytes", "parameters", "layers", "metadata", "min_runtime_version"}
 
 
 def test_a_keras_model(edgekit: Run, digits: Digits) -> None:
@@ -39,6 +47,24 @@ def test_a_converted_file(edgekit: Run, tmp_path: Path, suffix: str, content: Ca
     assert set(found) == KEYS
     assert (found["format"], found["bytes"], len(found["layers"])) == (suffix, path.stat().st_size, 1)
     assert found["parameters"] == 15
+
+
+def test_metadata_of_a_tflite_file(edgekit: Run, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(embed(int8_tflite(), CARD, where="x"))
+    lines = edgekit("inspect", path).stdout.splitlines()
+    assert "metadata: tiny 1.0.0; Tells shapes.; by its maker; license MIT" in lines
+    assert "  input 'image': image RGB 8 × 12; (x - (1, 2, 3)) / 255; values 0 to 1; From the camera." in lines
+    assert "  output 'scores': feature; axes batch, class; 6 labels (a, b, c, d, e, …)" in lines
+    found = edgekit("inspect", path, "--json").json["metadata"]
+    assert found["inputs"][0]["image"] == {"color": "RGB", "size": [8, 12]}
+    assert found["outputs"][0]["labels"] == ["a", "b", "c", "d", "e", "f"]
+
+
+def test_a_file_without_metadata_says_nothing_of_it(edgekit: Run, tmp_path: Path) -> None:
+    (tmp_path / "tiny.tflite").write_bytes(int8_tflite())
+    assert "metadata" not in edgekit("inspect", tmp_path / "tiny.tflite").stdout
+    assert edgekit("inspect", tmp_path / "tiny.tflite", "--json").json["metadata"] is None
 
 
 def test_a_bundle(edgekit: Run, tiny_bundle: Path) -> None:

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from edgekit_tflite import converter
+from edgekit_tflite.embedding import embed
 from edgekit_tflite.export_worker import explain
 
 from edgekit.errors import ConversionError, DataError
+from edgekit.metadata import ModelMetadata, TensorMetadata
 from edgekit.tensors import TensorSpec
 
 MODELS = ("classifier", "pair")
@@ -15,7 +18,7 @@ MODELS = ("classifier", "pair")
 
 def run(artifact, inputs):
     """Every sample through the bare interpreter; floats in, floats out."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from ai_edge_litert.interpreter import OpResolverType
 
     interpreter = Interpreter(
         str(artifact.path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -108,6 +111,25 @@ def test_inspect_gives_float16_constants_to_the_operator_that_uses_them(converte
     assert [layer.type for layer in found.layers].count("DEQUANTIZE") == 0
     assert found.layers[0].precision == "fp16"
     assert found.layers[0].bytes == 2 * 72 + 4 * 8  # biases stay float32
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "dynamic-int8", "int8", "int8-float-io"])
+def test_metadata_leaves_operators_constants_and_signatures_as_they_are(case, converted, tmp_path, precision):
+    artifact = converted("tflite", "pair", precision)
+    before = artifact.path.read_bytes()
+    tensors = [TensorMetadata(binding.name, content="feature") for binding in (*artifact.inputs, *artifact.outputs)]
+    card = ModelMetadata("pair", "1", None, None, None, tuple(tensors[:2]), tuple(tensors[2:]))
+    path = tmp_path / "described.tflite"
+    path.write_bytes(embed(before, card, where="x"))
+    assert path.read_bytes().index(before) % 64 == 0
+    plain, described = (Interpreter(str(file)) for file in (artifact.path, path))
+    assert described.get_signature_list() == plain.get_signature_list()
+    outputs, expected = run(replace(artifact, path=path), case("pair").inputs), run(artifact, case("pair").inputs)
+    for name in expected:
+        np.testing.assert_array_equal(outputs[name], expected[name])
+    found = converter.inspect(path)
+    assert found.metadata == card
+    assert found.min_runtime_version == converter.inspect(artifact.path).min_runtime_version
 
 
 def test_unknown_precision_is_refused_with_a_suggestion(case, tmp_path):
