@@ -18,7 +18,7 @@ from edgekit.manifest import Binding
 from edgekit.metadata import ModelMetadata
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
-from edgekit_tflite.embedding import embed
+from edgekit_tflite.embedding import embed, keep_files
 from edgekit_tflite.given import SUFFIX, is_finished, sign
 from edgekit_tflite.inspection import float_layers, float_weights, inspect_model
 from edgekit_tflite.layers import kernel_of
@@ -60,6 +60,8 @@ class TFLiteConverter:
         """Write `output` and read it back. Raises ConversionError."""
         check_precision(self, precision)
         content, notes = self._make(source, precision, calibration)
+        if source.float_model.suffix == SUFFIX:
+            content = keep_files(content, source.float_model)
         with atomic(output) as temporary:
             temporary.write_bytes(content)
             artifact = _artifact(source, precision, read_model(temporary), output, notes)

@@ -73,6 +73,20 @@ def embed(content: bytes, metadata: ModelMetadata, *, where: str) -> bytes:
     return _with_files(head + _moved(content, len(head)), label_files(metadata))
 
 
+def keep_files(content: bytes, given: Path) -> bytes:
+    """A file made from `given`, with its associated files: quantization keeps metadata and drops the zip behind it.
+
+    Raises ConversionError when they cannot be read.
+    """
+    if METADATA not in _entries(given.read_bytes(), where=str(given)) or not zipfile.is_zipfile(given):
+        return content
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        return content
+    with zipfile.ZipFile(given) as archive:
+        names = archive.namelist()
+    return _with_files(content, {name: _associated(given, name) for name in names})
+
+
 def read_embedded(path: Path) -> Embedded:
     """What a file that LiteRT opens says of itself. Raises ConversionError on damaged metadata."""
     entries = _entries(path.read_bytes(), where=str(path))

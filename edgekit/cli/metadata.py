@@ -53,7 +53,8 @@ def _content(tensor: TensorMetadata) -> str | None:
 
 
 def _joined(words: list[str | None]) -> str:
-    return "; ".join(word for word in words if word)
+    """The words that there are; a text of several lines becomes one."""
+    return "; ".join(" ".join(word.split()) for word in words if word)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -101,6 +101,22 @@ def test_a_missing_project_file(edgekit: Run, tmp_path: Path) -> None:
             "[convert.tflite]\nkeep_flot = ['x']\n[targets.local]",
             "project.toml: [convert.tflite]: unknown key 'keep_flot'; did you mean 'keep_float'?",
         ),
+        (
+            "[targets.local]",
+            "[metadata]\nauther = 'A'\n[targets.local]",
+            "project.toml: unknown key 'auther' in [metadata]; did you mean 'author'?",
+        ),
+        (
+            '[targets.local]\nprecision = ["fp32"]',
+            '[metadata]\n[targets.jetson-orin-nano]\nprecision = ["fp16"]',
+            "project.toml: [metadata]: no target of this build takes tflite, which holds it; leave it out",
+        ),
+        (
+            "[targets.local]",
+            "[metadata.inputs.img]\n[targets.local]",
+            "[metadata.inputs.img]: the model has no such input; did you mean 'image'?",
+        ),
+        ('labels = "labels.txt"', 'labels = "label.txt"', "label.txt: No such file or directory"),
         ("[data]", '[data]\nmetric = "top-1"', "unknown metric 'top-1'; did you mean 'top1'?"),
         (
             "[targets.local]",
@@ -153,6 +169,11 @@ def test_a_model_with_nothing_that_the_recipe_takes(refused: Callable[..., str],
 def test_a_wrong_number_of_labels(refused: Callable[..., str], folder: Path) -> None:
     (folder / "labels.txt").write_text("zero\none\n")
     assert "2 labels, expected 10, one for each class" in refused()
+
+
+def test_labels_that_are_not_utf_8(refused: Callable[..., str], folder: Path) -> None:
+    (folder / "labels.txt").write_bytes(b"null\neins\nzw\xf6lf\n")
+    assert "labels.txt: byte 12 is not UTF-8; save it as UTF-8" in refused()
 
 
 def test_evaluation_data_without_labels(refused: Callable[..., str], folder: Path, digits: Digits) -> None:

@@ -15,7 +15,7 @@ from tests.tiny_models import float_onnx, int8_tflite
 Run = Callable[..., Any]
 
 CARD = ModelMetadata(
-    "tiny", "1.0.0", "Tells shapes.", "its maker", "MIT",
+    "tiny", "1.0.0", "Tells\nshapes.", "its maker", "MIT",
     (TensorMetadata("image", "From the camera.", "image", Image("RGB", (8, 12)), None, (1.0, 2.0, 3.0), (255.0,),
                     (0.0,), (1.0,)),),
     (TensorMetadata("scores", None, "feature", dimension_names=("batch", "class"), labels=tuple("abcdef")),),

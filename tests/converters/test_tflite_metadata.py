@@ -158,6 +158,18 @@ def test_the_converter_embeds_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert (found.metadata, found.min_runtime_version) == (named, None)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "dynamic-int8"])
+def test_a_file_that_is_converted_further_keeps_its_metadata_and_labels(tmp_path: Path, precision: str) -> None:
+    model = tmp_path / "float.tflite"
+    model.write_bytes(embed(float_tflite(), CARD, where="x"))
+    inputs = (replace(INPUTS[0].spec, name="serving_image"),)
+    source = Source("tiny", inputs, (replace(OUTPUTS[0], name="serving_scores"),), model, None, tmp_path)
+    artifact = converter.convert(source, precision=precision, calibration=None, output=tmp_path / "out.tflite")
+    assert converter.inspect(artifact.path).metadata == CARD
+    with zipfile.ZipFile(artifact.path) as archive:
+        assert archive.namelist() == ["labels.txt"]
+
+
 def test_a_file_that_has_metadata_is_refused() -> None:
     with pytest.raises(ConversionError, match=r"x\.tflite has metadata already: leave out \[metadata\]"):
         embed(embed(float_tflite(), CARD, where="x"), CARD, where="x.tflite")
