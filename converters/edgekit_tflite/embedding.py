@@ -78,12 +78,14 @@ def keep_files(content: bytes, given: Path) -> bytes:
 
     Raises ConversionError when they cannot be read.
     """
-    if METADATA not in _entries(given.read_bytes(), where=str(given)) or not zipfile.is_zipfile(given):
+    described = METADATA in _entries(given.read_bytes(), where=str(given))
+    if not described or not zipfile.is_zipfile(given) or zipfile.is_zipfile(io.BytesIO(content)):
         return content
-    if zipfile.is_zipfile(io.BytesIO(content)):
-        return content
-    with zipfile.ZipFile(given) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(given) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as problem:
+        raise ConversionError(f"{given}: its associated files cannot be read ({problem})") from problem
     return _with_files(content, {name: _associated(given, name) for name in names})
 
 

@@ -170,6 +170,17 @@ def test_a_file_that_is_converted_further_keeps_its_metadata_and_labels(tmp_path
         assert archive.namelist() == ["labels.txt"]
 
 
+def test_label_files_that_cannot_be_carried_on_are_refused(tmp_path: Path) -> None:
+    model = tmp_path / "float.tflite"
+    content = embed(float_tflite(), CARD, where="x")
+    model.write_bytes(content.replace(b"PK\x01\x02", b"PK\x09\x09"))  # the zip's directory
+    inputs = (replace(INPUTS[0].spec, name="serving_image"),)
+    source = Source("tiny", inputs, (replace(OUTPUTS[0], name="serving_scores"),), model, None, tmp_path)
+    with pytest.raises(ConversionError, match=r"float\.tflite: its associated files cannot be read"):
+        converter.convert(source, precision="dynamic-int8", calibration=None, output=tmp_path / "out.tflite")
+    assert not (tmp_path / "out.tflite").exists()
+
+
 def test_a_file_that_has_metadata_is_refused() -> None:
     with pytest.raises(ConversionError, match=r"x\.tflite has metadata already: leave out \[metadata\]"):
         embed(embed(float_tflite(), CARD, where="x"), CARD, where="x.tflite")
