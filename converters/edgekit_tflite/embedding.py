@@ -106,7 +106,7 @@ def _entries(content: bytes, *, where: str) -> dict[str, bytes]:
         buffers = model.tables(_Model.BUFFERS)
         rows = {row.text(_Entry.NAME) or "": row.number(_Entry.BUFFER) for row in model.tables(_Model.METADATA)}
         return {name: _stored(buffers[number]) for name, number in rows.items()}
-    except (IndexError, ValueError) as problem:
+    except (struct.error, IndexError, ValueError) as problem:
         raise ConversionError(f"{where}: its list of metadata is damaged ({problem}); make the file again") from problem
 
 
