@@ -54,7 +54,7 @@ class Pretender:
         return Artifact(self.format, precision, output, (), (), "none", "1", notes=(str(inside),))
 
     def inspect(self, path: Path) -> Inspection:
-        raise NotImplementedError
+        return Inspection(self.format, (), (), 0, 0, ())
 
 
 @pytest.fixture
