@@ -10,16 +10,15 @@ all that are asked for. The page is written anew after each architecture.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import matrix_cells, zoo  # noqa: E402  # a script's own folder is on the path, the repository is not
+from benchmarks.journal import Cell, Key, append, counted, forget, is_open, listed, read, table  # noqa: E402
 from edgekit import workers  # noqa: E402
 from edgekit.errors import EdgekitError, ModelError  # noqa: E402
 
@@ -29,22 +28,12 @@ NATIVE = tuple(column for column in matrix_cells.STEPS if not column.startswith(
 _LEGACY = {"TF_USE_LEGACY_KERAS": "1"}
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
 
-Key = tuple[str, str]  # architecture, column
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What happened."""
-
-    outcome: str  # ran, refused, failed; started when a process died in it
-    text: str
-
 
 def main() -> None:
     """Run what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architectures", type=_listed(tuple(zoo.ARCHITECTURES)), default=tuple(zoo.ARCHITECTURES))
-    parser.add_argument("--columns", "--steps", type=_listed(COLUMNS), default=COLUMNS)
+    parser.add_argument("--architectures", type=listed(tuple(zoo.ARCHITECTURES)), default=tuple(zoo.ARCHITECTURES))
+    parser.add_argument("--columns", "--steps", type=listed(COLUMNS), default=COLUMNS)
     parser.add_argument("--again", action="store_true", help="run cells that have results, too")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "compression-matrix.md")
     args = parser.parse_args()
@@ -60,7 +49,7 @@ def main() -> None:
 
 def fill(journal: Path, architecture: str, columns: Sequence[str], environment: Mapping[str, str]) -> None:
     """Run the cells that are missing or broke; a process that dies costs the cell that it was in."""
-    missing = [column for column in columns if _is_open(read(journal).get((architecture, column)))]
+    missing = [column for column in columns if is_open(read(journal).get((architecture, column)))]
     while missing:
         print(f"{architecture}: {', '.join(missing)}", file=sys.stderr)
         request = {"architecture": architecture, "columns": missing, "journal": str(journal), "limit_s": LIMIT_S}
@@ -90,47 +79,20 @@ def grouped(columns: Sequence[str]) -> Iterator[tuple[list[str], Mapping[str, st
         yield bare, _LEGACY
 
 
-def read(journal: Path) -> dict[Key, Cell]:
-    """The last word on each cell."""
-    if not journal.exists():
-        return {}
-    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-    return {(line["architecture"], line["column"]): Cell(line["outcome"], line["text"]) for line in lines}
-
-
-def append(journal: Path, key: Key, cell: Cell) -> None:
-    """Add the last word on a cell."""
-    line = {"architecture": key[0], "column": key[1], "outcome": cell.outcome, "text": cell.text}
-    with journal.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def forget(journal: Path, keys: Sequence[Key]) -> None:
-    """Drop these cells, and what was said before the last word on the others."""
-    kept = {key: cell for key, cell in read(journal).items() if key not in set(keys)}
-    journal.write_text("", encoding="utf-8")
-    for key, cell in kept.items():
-        append(journal, key, cell)
-
-
 def page(cells: Mapping[Key, Cell]) -> str:
     """The Markdown page."""
     sentences: list[str] = []
-    native = _table(cells, NATIVE, sentences)
-    tfmot = _table(cells, [f"{kind} {step}" for step in _TFMOT for kind in ("tfmot", "bare")], sentences)
+    native = table(cells, zoo.ARCHITECTURES, NATIVE, sentences)
+    tfmot = table(
+        cells, zoo.ARCHITECTURES, [f"{kind} {step}" for step in _TFMOT for kind in ("tfmot", "bare")], sentences
+    )
     listed = "\n".join(f"{number}. {sentence}" for number, sentence in enumerate(sentences, 1))
     return _PAGE.format(native=native, tfmot=tfmot, sentences=listed or "None.", summary=summary(cells))
 
 
 def summary(cells: Mapping[Key, Cell]) -> str:
     """How many cells ran, were refused, broke, and are not there yet."""
-    outcomes = [
-        cells.get((name, column), Cell("missing", "")).outcome for name in zoo.ARCHITECTURES for column in COLUMNS
-    ]
-    counts = {word: outcomes.count(word) for word in ("ran", "refused", "failed")}
-    return ", ".join(
-        f"{count} {word}" for word, count in {**counts, "not run": len(outcomes) - sum(counts.values())}.items()
-    )
+    return counted(cells, zoo.ARCHITECTURES, COLUMNS)
 
 
 _TFMOT = ("prune", "cluster", "quantize-aware")
@@ -159,38 +121,6 @@ the whole bridged model (`prune_low_magnitude`, `cluster_weights`, `quantize_mod
 
 {sentences}
 """
-
-
-def _table(cells: Mapping[Key, Cell], columns: Sequence[str], sentences: list[str]) -> str:
-    rows = [["architecture", *columns], ["---"] * (len(columns) + 1)]
-    for name in zoo.ARCHITECTURES:
-        rows.append([name, *(_shown(cells.get((name, column)), sentences) for column in columns)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _shown(cell: Cell | None, sentences: list[str]) -> str:
-    if cell is None or cell.outcome == "started":
-        return "not run"
-    if cell.outcome == "ran":
-        return cell.text
-    if cell.text not in sentences:
-        sentences.append(cell.text)
-    return f"{'refused' if cell.outcome == 'refused' else '**broke**'} [{sentences.index(cell.text) + 1}]"
-
-
-def _is_open(cell: Cell | None) -> bool:
-    return cell is None or cell.outcome in ("started", "failed")
-
-
-def _listed(known: Sequence[str]) -> object:
-    def names(text: str) -> tuple[str, ...]:
-        found = tuple(text.split(","))
-        unknown = [name for name in found if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"unknown '{unknown[0]}'; known: {', '.join(known)}")
-        return found
-
-    return names
 
 
 if __name__ == "__main__":

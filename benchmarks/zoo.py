@@ -22,13 +22,13 @@ SEQUENCE_FEATURES = 12
 
 
 def build(name: str, seed: int = 0, *, size: int | None = None, classes: int = 10) -> Any:
-    """The architecture `name` of `ARCHITECTURES` with weights drawn from `seed`, as a keras.Model.
+    """The architecture `name` of `ARCHITECTURES` or `CONVERTED_TOO` with weights drawn from `seed`, as a keras.Model.
 
     `size` is the side of the image, or the length of the sequence or vector; by default a small one.
     """
     import_keras().utils.set_random_seed(seed)  # Dropout layers take their seeds when they are made
     settings = {"classes": classes} if size is None else {"classes": classes, "size": size}
-    model = ARCHITECTURES[name](**settings)
+    model = {**ARCHITECTURES, **CONVERTED_TOO}[name](**settings)
     randomise(model, seed)
     return model
 
@@ -159,6 +159,36 @@ def _bigru(*, size: int = 16, classes: int = 10) -> Any:
     return keras.Model(sequence, layers.Dense(classes, name="logits")(x), name="bigru")
 
 
+def _gru(*, size: int = 16, classes: int = 10) -> Any:
+    keras = import_keras()
+    layers = keras.layers
+    sequence = keras.Input((size, SEQUENCE_FEATURES), name="sequence")
+    x = layers.GRU(24, return_sequences=True, name="gru_0")(sequence)
+    x = layers.GRU(16, name="gru_1")(x)
+    return keras.Model(sequence, layers.Dense(classes, name="logits")(x), name="gru")
+
+
+def _unet(*, size: int = 64, classes: int = 3) -> Any:
+    """An image in, a score for each pixel and class out (Ronneberger et al. 2015), with transposed convolutions."""
+    keras = import_keras()
+    layers = keras.layers
+
+    def twice(x: Any, filters: int, name: str) -> Any:
+        for number in range(2):
+            x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv_{number}")(x)
+            x = layers.ReLU(name=f"{name}_relu_{number}")(layers.BatchNormalization(name=f"{name}_norm_{number}")(x))
+        return x
+
+    image = keras.Input((size, size, 3), name="image")
+    top = twice(image, 8, "top")
+    middle = twice(layers.MaxPooling2D(name="to_middle")(top), 16, "middle")
+    x = twice(layers.MaxPooling2D(name="to_bottom")(middle), 32, "bottom")
+    for skipped, filters, name in ((middle, 16, "up_middle"), (top, 8, "up_top")):
+        x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"{name}_transposed")(x)
+        x = twice(layers.Concatenate(name=f"{name}_joined")([x, skipped]), filters, name)
+    return keras.Model(image, layers.Conv2D(classes, 1, name="scores")(x), name="unet")
+
+
 def _conv1d(*, size: int = 32, classes: int = 10) -> Any:
     keras = import_keras()
     layers = keras.layers
@@ -258,3 +288,5 @@ ARCHITECTURES: Mapping[str, Callable[..., Any]] = {  # each takes `size` and `cl
     "nested": _nested,
     "several": _several,
 }
+
+CONVERTED_TOO: Mapping[str, Callable[..., Any]] = {"GRU": _gru, "U-Net": _unet}  # in matrices of conversion alone

@@ -6,7 +6,7 @@ import pytest
 from benchmarks import zoo
 from edgekit.loading import describe
 
-CHEAP = ("transformer", "LSTM", "BiGRU", "Conv1D", "siamese", "nested", "several")
+CHEAP = ("transformer", "LSTM", "BiGRU", "Conv1D", "siamese", "nested", "several", *zoo.CONVERTED_TOO)
 
 
 def varied(name: str, **settings: int) -> None:

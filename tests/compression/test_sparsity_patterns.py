@@ -15,6 +15,16 @@ def test_the_smallest_go_and_ties_are_broken_by_position() -> None:
     assert least(scores, 6).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_least_of_a_kernel_that_is_pruned_already(dtype: type) -> None:
+    scores = np.random.default_rng(0).random(40).astype(dtype)
+    scores[::3], scores[1::5] = 0, -1
+    order = np.argsort(scores, kind="stable")
+    for count in range(41):
+        assert set(np.flatnonzero(least(scores, count))) == set(order[:count])
+
+
+
 def test_layer_adaptive_scores_are_those_of_the_paper() -> None:
     scores = np.array([[1.0, 3.0], [2.0, -1.0]])
     expected = [[1 / (9 + 4 + 1), 1.0], [4 / (9 + 4), -1.0]]
