@@ -24,7 +24,6 @@ def test_the_least_of_a_kernel_that_is_pruned_already(dtype: type) -> None:
         assert set(np.flatnonzero(least(scores, count))) == set(order[:count])
 
 
-
 def test_layer_adaptive_scores_are_those_of_the_paper() -> None:
     scores = np.array([[1.0, 3.0], [2.0, -1.0]])
     expected = [[1 / (9 + 4 + 1), 1.0], [4 / (9 + 4), -1.0]]
