@@ -37,7 +37,8 @@ def main() -> None:
     """Write the page and the picture."""
     write_text(PAGE, page())
     draw_recipes(PAGE.with_name(PICTURE))
-    draw_cost(PAGE.with_name(COST_PICTURE))
+    if read("training-cost"):
+        draw_cost(PAGE.with_name(COST_PICTURE))
 
 
 def page() -> str:
