@@ -20,7 +20,7 @@ from types import TracebackType
 
 from edgekit import manifest as manifest_format
 from edgekit.errors import BundleError, did_you_mean
-from edgekit.files import atomic
+from edgekit.files import UNREADABLE_ZIP, atomic
 from edgekit.manifest import MANIFEST_MEMBER, Binding, Input, Manifest, Member, Variant
 
 MANIFEST_LIMIT_BYTES = 16 << 20
@@ -138,7 +138,7 @@ def _open_archive(path: Path) -> zipfile.ZipFile:
         raise BundleError(f"{path}: no such file; give the path of an .edgekit bundle") from problem
     except OSError as problem:
         raise BundleError(f"{path}: cannot be read: {problem.strerror or problem}") from problem
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as problem:
+    except UNREADABLE_ZIP as problem:
         raise BundleError(f"{path.name}: not an edgekit bundle, or cut short ({problem}); {_AGAIN}") from problem
 
 
@@ -296,5 +296,5 @@ def _damage_of(member: str, where: str) -> Iterator[None]:
     """Turn what zipfile raises on damaged bytes into a BundleError that names the member."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
+    except UNREADABLE_ZIP as problem:
         raise BundleError(f"{where}: member '{member}' was changed or cut short ({problem}); {_AGAIN}") from problem

@@ -12,13 +12,14 @@ from typing import Any  # Any: a tf.data.Dataset, whose package has no types
 import numpy as np
 
 from edgekit.errors import DataError, did_you_mean
+from edgekit.files import UNREADABLE_ZIP
 from edgekit.references import import_function
-from edgekit.runtime.arrays import UNREADABLE
 from edgekit.tensors import Array, TensorSpec, format_shape
 
 LABELS_KEY = "y"
 SINGLE_INPUT_KEY = "x"
 _INFINITE = -1  # tf.data.INFINITE_CARDINALITY
+_NPY = (AttributeError, TypeError)  # what reading an .npy as an archive raises: it is one bare array
 
 _LabelCheck = Callable[[Array, str], Array]
 
@@ -117,7 +118,7 @@ def _read_npz(path: Path, where: str) -> dict[str, Array]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as problem:
         raise DataError(f"{where}: no file {path}") from problem
-    except (*UNREADABLE, AttributeError, TypeError) as problem:  # the last two: an .npy, which is one bare array
+    except UNREADABLE_ZIP + _NPY as problem:
         raise DataError(f"{where}: {path} is not an .npz of plain arrays ({problem}); use numpy.savez") from problem
 
 

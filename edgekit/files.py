@@ -6,12 +6,25 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
 from edgekit.errors import OutputError
+
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python built without it, whose zipfile refuses such members with a RuntimeError
+    _LZMA: tuple[type[Exception], ...] = ()
+else:
+    _LZMA = (LZMAError,)
+
+# What zipfile, and numpy on an .npz, raise on a file that is damaged, encrypted, or of another kind.
+_UNREADABLE = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+UNREADABLE_ZIP: tuple[type[Exception], ...] = _UNREADABLE + _LZMA
 
 _CHUNK = 1 << 20
 _locks: dict[Path, Lock] = {}  # of what `make_once` makes

@@ -7,9 +7,7 @@ names what to run. So all of that is looked at first.
 from __future__ import annotations
 
 import json
-import lzma
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -17,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any  # Any: JSON, and h5py, which has no types
 
 from edgekit.errors import ModelError
+from edgekit.files import UNREADABLE_ZIP
 
 MAX_BYTES = 8 << 30  # of weights that a file may declare
 MAX_RATIO = 200  # of what a file declares to its size; weights hardly shrink
@@ -161,7 +160,7 @@ def _look_at_zip(path: Path) -> ModelFile:
             for name in weights:
                 with archive.open(name) as member:
                     _check_hdf5(member, path, archive.getinfo(name).file_size)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, KeyError, ValueError) as problem:
+    except UNREADABLE_ZIP as problem:
         raise ModelError(f"{path}: not a .keras file, or cut short ({problem})") from problem
     if not isinstance(config, dict) or not isinstance(version, dict):
         raise ModelError(f"{path}: not a .keras file (its config.json is not an object)")

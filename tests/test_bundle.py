@@ -256,6 +256,15 @@ class TestRefusals:
         path.write_bytes(in_directory(path.read_bytes(), 8, flag))
         refused(path, "'manifest.json'", words)
 
+    def test_a_name_before_a_members_bytes_that_is_no_text(self, tmp_path: Path) -> None:
+        path = zipped(tmp_path / "b.edgekit", good_entries())
+        content = bytearray(in_directory(path.read_bytes(), 9, 0x08))  # names are UTF-8
+        local = content.index(b"manifest.json") - 30
+        content[local + 7] |= 0x08
+        content[local + 30] = 0xFF
+        path.write_bytes(content)
+        refused(path, "'manifest.json'", "can't decode byte 0xff")
+
     def test_a_zip_of_a_later_version(self, tmp_path: Path) -> None:
         path = zipped(tmp_path / "b.edgekit", good_entries())
         path.write_bytes(in_directory(path.read_bytes(), 6, 99))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any  # Any: flatbuffers' Builder, which has no types
 
 from edgekit.errors import ConversionError
+from edgekit.files import UNREADABLE_ZIP
 from edgekit.metadata import ModelMetadata
 from edgekit_tflite.flat import Field, Reference, Table, UInt, write_references, write_table
 from edgekit_tflite.metadata import from_flatbuffer, label_files, to_flatbuffer
@@ -84,7 +85,7 @@ def keep_files(content: bytes, given: Path) -> bytes:
     try:
         with zipfile.ZipFile(given) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile as problem:
+    except UNREADABLE_ZIP as problem:
         raise ConversionError(f"{given}: its associated files cannot be read ({problem})") from problem
     return _with_files(content, {name: _associated(given, name) for name in names})
 
@@ -177,7 +178,7 @@ def _associated(path: Path, name: str) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(name) as stream:
             content = stream.read(_LARGEST_FILE + 1)
-    except (zipfile.BadZipFile, KeyError, OSError, NotImplementedError, RuntimeError) as problem:
+    except UNREADABLE_ZIP as problem:
         raise ConversionError(f"{path}: its metadata names '{name}', which cannot be read ({problem})") from problem
     if len(content) > _LARGEST_FILE:
         raise ConversionError(f"{path}: '{name}' is larger than {_LARGEST_FILE:,} bytes")

@@ -9,8 +9,7 @@ from typing import Any  # Any: keras variables, which have no types
 import numpy as np
 
 from edgekit.errors import DataError
-from edgekit.files import atomic
-from edgekit.runtime.arrays import UNREADABLE
+from edgekit.files import UNREADABLE_ZIP, atomic
 from edgekit.tensors import Array
 
 
@@ -30,7 +29,7 @@ def newest(folder: Path | None) -> tuple[int, dict[str, Array]] | None:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             return int(path.stem.removeprefix("epoch-")), {name: arrays[name] for name in arrays.files}
-    except UNREADABLE as problem:
+    except UNREADABLE_ZIP as problem:
         raise DataError(f"checkpoint {path} cannot be read ({problem}); remove it") from problem
 
 

@@ -12,9 +12,8 @@ import numpy as np
 
 from edgekit.compression.training import Training
 from edgekit.errors import DataError, OutputError
-from edgekit.files import atomic
+from edgekit.files import UNREADABLE_ZIP, atomic
 from edgekit.loading import LoadedModel, import_keras
-from edgekit.runtime.arrays import UNREADABLE
 from edgekit.tensors import Array
 
 _BATCH = 256
@@ -34,7 +33,7 @@ def teacher_outputs(
         _predict(teacher, view, training, paths)
     try:
         return [np.load(path, mmap_mode="r") for path in paths]
-    except UNREADABLE as problem:
+    except UNREADABLE_ZIP as problem:
         raise DataError(f"the teacher's outputs in {folder} cannot be read ({problem}); remove them") from problem
 
 

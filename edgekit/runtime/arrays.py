@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgekit.errors import BundleError, DataError, EdgekitError
-from edgekit.files import atomic
+from edgekit.files import UNREADABLE_ZIP, atomic
 from edgekit.manifest import Input
 from edgekit.tensors import Array, TensorSpec
 
 ANY_INPUT = "x"  # what a single input may be called
 LABELS = "y"
-
-# What numpy and zipfile raise on a file that is damaged, encrypted, or no .npz of plain arrays.
-UNREADABLE = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read_npz(path: Path) -> dict[str, Array]:
@@ -38,7 +34,7 @@ def parse_npz(content: bytes, *, where: str, error: type[EdgekitError] = BundleE
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except UNREADABLE as problem:
+    except UNREADABLE_ZIP as problem:
         raise error(f"{where}: not an .npz of plain arrays ({problem}); write it with numpy.savez") from problem
 
 

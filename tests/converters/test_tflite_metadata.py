@@ -181,6 +181,21 @@ def test_label_files_that_cannot_be_carried_on_are_refused(tmp_path: Path) -> No
     assert not (tmp_path / "out.tflite").exists()
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_label_files_that_another_tool_packed_and_that_are_damaged_are_refused(tmp_path: Path, method: int) -> None:
+    path, content = tmp_path / "x.tflite", embed(float_tflite(), CARD, where="x")
+    model = content[: content.index(b"PK\x03\x04")]
+    with path.open("wb") as stream:
+        stream.write(model)
+        with zipfile.ZipFile(stream, "a", method) as archive:
+            archive.writestr("labels.txt", "circle\nsquare\n" * 20)
+    packed = bytearray(path.read_bytes())
+    packed[len(model) + 44 : len(model) + 60] = b"\xff" * 16
+    path.write_bytes(packed)
+    with pytest.raises(ConversionError, match=r"its metadata names 'labels\.txt', which cannot be read"):
+        read_embedded(path)
+
+
 def test_a_file_that_has_metadata_is_refused() -> None:
     with pytest.raises(ConversionError, match=r"x\.tflite has metadata already: leave out \[metadata\]"):
         embed(embed(float_tflite(), CARD, where="x"), CARD, where="x.tflite")
