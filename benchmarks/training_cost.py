@@ -3,9 +3,10 @@
     python benchmarks/training_cost.py [--rounds 3] [--sizes 0.1 1 10 100] [-o FILE.json]
 
 Each step runs against a script that a user would write by hand in tf_keras (with TFMOT where it has the method), on the
-same network, data, batch size and optimizer. Every run is a process of its own, ours and theirs in turns. The first
-epoch, which compiles, is left out; the median and the least of the others count, the least because other work on the
-machine only adds. Peak memory is the process's largest resident set. A stopped run goes on where it was.
+same network, data, batch size and optimizer. Each is a process of its own, and they take turns: one trains an epoch
+while the other waits. The first two epochs, which compile and fill caches, are left out; the median and the least of
+the others count, the least because other work on the machine only adds. Peak memory is the process's largest resident
+set. A stopped run goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -30,9 +32,11 @@ from examples.study import Notebook
 
 BATCH = 64
 # (fewer than so many million parameters, samples, epochs)
-LESSONS = ((0.5, 12800, 9), (5, 3200, 7), (float("inf"), 640, 4))
+LESSONS = ((0.5, 12800, 12), (5, 3200, 16), (50, 640, 16), (float("inf"), 640, 6))
+WARM_UP = 2  # epochs
 RATE = 1e-3
 FIGURES = Path(__file__).parents[1] / "examples" / "figures" / "training-cost.json"
+Process = subprocess.Popen[str]
 STEPS = ("prune", "cluster", "quantize-aware", "prune-channels", "distill")
 
 
@@ -47,7 +51,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.one:
         side, step, size = args.one
-        print(json.dumps(_run_here(side, step, float(size))))
+        _run_here(side, step, float(size))
         return
     notebook = Notebook(args.output)
     for size in args.sizes:
@@ -59,39 +63,95 @@ def _compare(step: str, size: float, rounds: int) -> dict[str, object]:
     epochs: dict[str, list[float]] = {"ours": [], "theirs": []}
     memory: dict[str, list[float]] = {"ours": [], "theirs": []}
     for _ in range(rounds):
-        for side in epochs:
-            result = _run_apart(side, step, size)
-            epochs[side] += result["epochs_s"]
-            memory[side].append(result["peak_mib"])
+        with ExitStack() as stack:
+            sides = {side: stack.enter_context(_process(side, step, size)) for side in epochs}
+            for epoch in range(_lesson(size)[1]):
+                for side, process in sides.items():
+                    seconds = _answer(process)["epoch_s"]
+                    if epoch >= WARM_UP:
+                        epochs[side].append(seconds)
+            for side, process in sides.items():
+                memory[side].append(_answer(process)["peak_mib"])
     peaks = {side: statistics.median(values) for side, values in memory.items()}
     figures: dict[str, object] = {"peak_mib": peaks, "batches": _lesson(size)[0] // BATCH, "parameters": size * 1e6}
     for name, summary in (("median", statistics.median), ("least", min)):
-        seconds = {side: summary(times) for side, times in epochs.items()}
-        figures[f"{name}_s"] = seconds
-        figures[f"{name}_ratio"] = seconds["ours"] / seconds["theirs"]
+        seconds_of = {side: summary(times) for side, times in epochs.items()}
+        figures[f"{name}_s"] = seconds_of
+        figures[f"{name}_ratio"] = seconds_of["ours"] / seconds_of["theirs"]
     return figures
 
 
-def _run_apart(side: str, step: str, size: float) -> dict[str, Any]:
+@contextmanager
+def _process(side: str, step: str, size: float) -> Iterator[Process]:
+    """One side, which waits for its turn."""
     legacy = {"TF_USE_LEGACY_KERAS": "1"} if side == "theirs" else {}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **legacy}
     argv = [sys.executable, __file__, "--one", side, step, str(size)]
-    done = subprocess.run(
-        argv, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **legacy}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(argv[2:])} failed:\n{done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        try:
+            yield process
+        except EOFError:
+            errors.seek(0)
+            raise SystemExit(f"{' '.join(argv[2:])} failed:\n{errors.read()[-2000:]}") from None
+        finally:
+            process.kill()
+            process.wait()
 
 
-def _run_here(side: str, step: str, size: float) -> dict[str, Any]:
+def _answer(process: Process) -> dict[str, float]:
+    """Give a process its turn, and wait for what it has measured."""
+    assert process.stdin
+    assert process.stdout
+    with suppress(BrokenPipeError):
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for line in process.stdout:
+        if line.startswith("{"):
+            answer: dict[str, float] = json.loads(line)
+            return answer
+    raise EOFError
+
+
+def _run_here(side: str, step: str, size: float) -> None:
     samples, epochs = _lesson(size)
     generator = np.random.default_rng(0)
     images = generator.random((samples, 28, 28, 1), np.float32)
     labels = generator.integers(0, 10, samples)
-    marks = (_ours if side == "ours" else _theirs)(step, size, images, labels, epochs)
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"epochs_s": np.diff(marks).tolist(), "peak_mib": peak_mib}
+    clock = _Clock(samples // BATCH)
+    (_ours if side == "ours" else _theirs)(step, size, images, labels, epochs, clock)
+    print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}), flush=True)
+
+
+class _Clock:
+    """Says how long each epoch took and waits before the next; also the progress that edgekit reports to."""
+
+    def __init__(self, batches: int) -> None:
+        self._batches = batches
+        self._wait()
+
+    def _wait(self) -> None:
+        sys.stdin.readline()
+        self._since = perf_counter()
+
+    def mark(self) -> None:
+        """An epoch has ended."""
+        print(json.dumps({"epoch_s": perf_counter() - self._since}), flush=True)
+        self._wait()
+
+    @contextmanager
+    def task(self, description: str, total: int) -> Iterator[Callable[[int, str], None]]:  # noqa: ARG002  # Progress's
+        done = 0
+
+        def advance(units: int, words: str) -> None:  # noqa: ARG001
+            nonlocal done
+            done += units
+            if units and done % self._batches == 0:
+                self.mark()
+
+        yield advance
 
 
 def _lesson(size: float) -> tuple[int, int]:
@@ -120,8 +180,8 @@ def _hidden(millions: float) -> int:
     return max(16, int((-b + (b * b + 4e6 * millions) ** 0.5) / 2) // 16 * 16)
 
 
-def _ours(step: str, size: float, images: Any, labels: Any, epochs: int) -> list[float]:
-    """perf_counter at the end of each epoch, through edgekit's own progress."""
+def _ours(step: str, size: float, images: Any, labels: Any, epochs: int, clock: _Clock) -> None:
+    """The step, as a user calls it."""
     import keras
 
     import edgekit
@@ -135,32 +195,10 @@ def _ours(step: str, size: float, images: Any, labels: Any, epochs: int) -> list
         "prune-channels": lambda: edgekit.PruneChannels(0.5, **lesson),
         "distill": lambda: edgekit.Distill(0.5, **lesson),
     }
-    clock = _Clock(-(-len(images) // BATCH))
     edgekit.compress(network(keras, size), steps[step](), data={"x": images, "y": labels}, progress=clock)
-    return clock.marks
 
 
-class _Clock:
-    """Progress that keeps the time at which each epoch ended."""
-
-    def __init__(self, batches: int) -> None:
-        self.marks: list[float] = []
-        self._batches = batches
-
-    @contextmanager
-    def task(self, description: str, total: int) -> Iterator[Callable[[int, str], None]]:  # noqa: ARG002  # Progress's
-        done = 0
-
-        def advance(units: int, words: str) -> None:  # noqa: ARG001
-            nonlocal done
-            done += units
-            if units and done % self._batches == 0:
-                self.marks.append(perf_counter())
-
-        yield advance
-
-
-def _theirs(step: str, size: float, images: Any, labels: Any, epochs: int) -> list[float]:
+def _theirs(step: str, size: float, images: Any, labels: Any, epochs: int, clock: _Clock) -> None:
     """What a user would write by hand."""
     import tensorflow as tf
     import tensorflow_model_optimization as tfmot
@@ -185,11 +223,9 @@ def _theirs(step: str, size: float, images: Any, labels: Any, epochs: int) -> li
         teacher = model.predict(images, verbose=0)
         targets = np.concatenate([np.eye(10, dtype=np.float32)[labels], np.log(teacher + 1e-7)], axis=1)
         model, loss = network(tf_keras, size, width=0.5), _distillation_loss(tf)
-    marks: list[float] = []
-    callbacks.append(tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: marks.append(perf_counter())))
+    callbacks.append(tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: clock.mark()))
     model.compile(tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(RATE, steps)), loss)
     model.fit(images, targets, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=callbacks)
-    return marks
 
 
 def _distillation_loss(tf: Any) -> Callable[[Any, Any], Any]:

@@ -11,47 +11,63 @@ from edgekit.compression.collectives import Team
 from edgekit.loading import import_keras
 from edgekit.tensors import Array
 
-_READ_BYTES = 16 << 20  # at a time: each call of Python from tf.data's own thread costs as much as a small batch
+_READ_BYTES = 4 << 20  # at a time: each call of Python from tf.data's own thread costs as much as a small batch
 
 Row = Callable[[Array], Any]  # row numbers -> (what the model is called with, its targets)
 
 
 class Batches:
-    """A `tf.data.Dataset` of batches, in an order that can be changed between two passes over it."""
+    """`tf.data.Dataset`s of batches of some rows."""
 
     def __init__(self, read: Row, rows: Array, batch_size: int, team: Team | None = None) -> None:
         """`read` gives the samples of some rows; every worker of a team takes its share of each batch."""
-        import tensorflow as tf
-
-        self._read, self._rows, self._order, self._batch_size, self._team = read, rows, rows, batch_size, team
-        tree, sample = import_keras().tree, read(rows[:1])
-        spec = tree.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), sample)
-        made = tf.data.Dataset.from_generator(self._portions, output_signature=spec)
-        self._portion = batch_size
-        if team is None:
-            batch_bytes = batch_size * sum(array.nbytes for array in tree.flatten(sample))
-            self._portion *= max(1, _READ_BYTES // batch_bytes)
-            made = made.rebatch(batch_size)
-        self.dataset = made.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2)
+        self._read, self._rows, self._batch_size, self._team = read, rows, batch_size, team
 
     def __len__(self) -> int:
         """Batches in one pass."""
         return -(-len(self._rows) // self._batch_size)
 
-    def reorder(self, seed: int, epoch: int) -> None:
-        """The order of the next pass: a function of seed and epoch alone."""
-        self._order = self._rows[np.random.default_rng([seed, epoch]).permutation(len(self._rows))]
+    def in_order(self) -> Any:
+        """One pass over the rows as they are."""
+        return self._dataset(1, lambda _number: self._rows)
+
+    def shuffled(self, seed: int, epochs: range) -> Any:
+        """Pass after pass, each in an order that is a function of the seed and the epoch alone."""
+
+        def order(number: int) -> Array:
+            return self._rows[np.random.default_rng([seed, epochs[number]]).permutation(len(self._rows))]
+
+        return self._dataset(len(epochs), order)
 
     def samples(self, batch: int) -> int:
         """Samples of one batch, all workers together."""
         return min(self._batch_size, len(self._rows) - batch * self._batch_size)
 
-    def _portions(self) -> Iterator[Any]:
-        """Several batches at a time; for a worker of a team, its share of one."""
-        order = self._order
-        for start in range(0, len(order), self._portion):
-            rows = order[start : start + self._portion]
-            yield self._read(rows if self._team is None else self._team.share(rows))
+    def _dataset(self, passes: int, order: Callable[[int], Array]) -> Any:
+        """So many passes; `order` gives the rows of each by its number."""
+        import tensorflow as tf
+
+        tree, sample = import_keras().tree, self._read(self._rows[:1])
+        spec = tree.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), sample)
+        at_a_time = self._batch_size
+        if self._team is None:
+            batch_bytes = at_a_time * sum(array.nbytes for array in tree.flatten(sample))
+            at_a_time *= max(1, _READ_BYTES // batch_bytes)
+
+        def portions() -> Iterator[Any]:
+            for number in range(passes):
+                ordered = order(number)
+                for start in range(0, len(ordered), at_a_time):
+                    rows = ordered[start : start + at_a_time]
+                    yield self._read(rows if self._team is None else self._team.share(rows))
+
+        def batches(*portion: Any) -> Any:
+            return tf.data.Dataset.from_tensors(portion).rebatch(self._batch_size)
+
+        made = tf.data.Dataset.from_generator(portions, output_signature=spec)
+        if at_a_time > self._batch_size:
+            made = made.prefetch(1).flat_map(batches)
+        return made.apply(tf.data.experimental.assert_cardinality(passes * len(self))).prefetch(2)
 
 
 def reader(

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any  # Any: keras models and optimizers, which have no types
 
-from edgekit.loading import import_keras
-
 POLICY = "mixed_float16"
 
 
@@ -35,8 +33,3 @@ def computing_in_half(model: Any, on: bool) -> Iterator[None]:
     finally:
         for layer, policy in zip(changed, before, strict=True):
             layer.dtype_policy = policy
-
-
-def scaled(optimizer: Any, on: bool) -> Any:
-    """The optimizer, behind a loss scale where gradients are float16 and could vanish."""
-    return import_keras().optimizers.LossScaleOptimizer(optimizer) if on else optimizer

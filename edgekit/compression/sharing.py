@@ -9,6 +9,7 @@ from typing import Any  # Any: keras models and variables, which have no types
 import numpy as np
 
 from edgekit.compression.kernels import kernels
+from edgekit.compression.variables import read, write
 from edgekit.tensors import Array
 
 MOST = 256  # more distinct values than a byte can number are not called shared
@@ -42,18 +43,17 @@ class Sharing:
             variable.assign(values.take(members))
 
     def apply(self) -> None:
-        """Move the values by the mean change of their members, and set the members to them.
+        """Move the values by the mean change of their members, which is to the members' mean, and set the members.
 
         In numpy, because TensorFlow's segment sums take ten times as long and, on a GPU, add up in any order.
         """
         for variable, values, members, shares in zip(
             self._variables, self._values, self._members, self._shares, strict=True
         ):
-            changes = np.asarray(variable, np.float32) - values.take(members)
             indices = members.reshape(-1).astype(np.intp)  # which bincount is quickest with
-            sums = np.bincount(indices, weights=changes.reshape(-1), minlength=len(values))
-            values += (sums * shares).astype(np.float32)
-            variable.assign(values.take(members))
+            sums = np.bincount(indices, weights=read(variable).reshape(-1), minlength=len(values))
+            np.copyto(values, (sums * shares).astype(np.float32), where=shares > 0)
+            write(variable, values.take(members))
 
     def arrays(self) -> Mapping[str, Array]:
         """The values of each variable, float32; a copy, because they move on."""
@@ -83,5 +83,6 @@ def earlier_codebooks(model: Any, *, besides: Sequence[Any] = ()) -> list[tuple[
 
 def _shares(book: Codebook) -> Array:
     """1 / members of each value; 0 where a value does not move."""
-    shares: Array = 1 / np.maximum(1, np.bincount(book.members.reshape(-1), minlength=len(book.values)))
+    counts = np.bincount(book.members.reshape(-1), minlength=len(book.values))
+    shares: Array = np.where(counts, 1 / np.maximum(1, counts), 0)
     return np.where(book.values == 0, 0, shares) if book.zero_stays else shares

@@ -17,10 +17,11 @@ import numpy as np
 
 from edgekit.compression import checkpoints, checks
 from edgekit.compression.batches import Batches, held_back, reader
-from edgekit.compression.collectives import Team, averaging
+from edgekit.compression.collectives import Team
 from edgekit.compression.logs import EpochLog
 from edgekit.compression.masks import Masks, zeros_kept
 from edgekit.compression.normalization import frozen_statistics, fused_normalization
+from edgekit.compression.optimizers import optimizer
 from edgekit.compression.precision import computing_in_half, has_gpu
 from edgekit.compression.task import Score, Task, score_of, task_of
 from edgekit.compression.watching import Watch
@@ -209,12 +210,13 @@ class _Run:
         self._model = keras.Model(model.input, _bare(model.outputs))  # so that the caller's model stays uncompiled
         _seed_layers(self._model, training.seed)
         self._model.compile(
-            optimizer=self._optimizer(half),
+            optimizer=optimizer(fit.learning_rate, self.total, half=half, team=training.team, weight=self._weight),
             loss=_bare(fit.task.losses),
             loss_weights=_bare(fit.task.weights) if fit.task.weights else None,
             jit_compile=False,
         )
         self._model.optimizer.build(self._model.trainable_variables)
+        _call_once_for_each_batch(self._model)
         self._watch = None
         if training.settings.held_back:
             unseen = Batches(read, watched, fit.batch_size)
@@ -240,69 +242,68 @@ class _Run:
             fit.after_batch(first_epoch * per_epoch, self.total)
         advance(first_epoch * per_epoch, "resumed" if first_epoch else "")
         with EpochLog(self._training.settings.tensorboard, fit.description) as epoch_log:
-            for epoch in range(first_epoch, fit.epochs):
-                if self._watch is not None and self._watch.exhausted:
-                    advance((fit.epochs - epoch) * per_epoch, "stopped early")
-                    log.info("%s: stopped after epoch %d of %d", fit.description, epoch, fit.epochs)
-                    break
-                epoch_log.write(epoch + 1, self._epoch(epoch, advance))
-                self._save(epoch + 1)
+            if self._goes_on(first_epoch, advance):
+                rows = self._batches.shuffled(self._training.seed, range(first_epoch, fit.epochs))
+                self._model.fit(
+                    rows, steps_per_epoch=per_epoch, initial_epoch=first_epoch, epochs=fit.epochs, shuffle=False,
+                    verbose=0, callbacks=[self._callback(advance, epoch_log)],
+                )  # fmt: skip
 
     def take_best(self) -> None:
         """The state of the best epoch, where early stopping has seen one."""
         if self._watch is not None and self._watch.kept:
             self._take(self._watch.kept)
 
-    def _epoch(self, epoch: int, advance: Advance) -> dict[str, float]:
-        """One pass over the rows, in an order that depends on the seed and the epoch alone; what it gave."""
-        fit, per_epoch = self._fit, len(self._batches)
-        self._batches.reorder(self._training.seed, epoch)
-        callbacks = [self._callback(epoch * per_epoch, advance)]
-        history = self._model.fit(self._batches.dataset, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
-        values = {"loss": history.history["loss"][-1], "learning_rate": float(self._model.optimizer.learning_rate)}
-        if not np.isfinite(values["loss"]):
-            raise DataError(
-                f"{fit.description}: the loss became {values['loss']} in epoch {epoch + 1}; lower the learning_rate"
-            )
+    def _goes_on(self, epoch: int, advance: Advance) -> bool:
+        """Whether there is another epoch after so many."""
+        fit = self._fit
+        if self._watch is not None and self._watch.exhausted and epoch < fit.epochs:
+            advance((fit.epochs - epoch) * len(self._batches), "stopped early")
+            log.info("%s: stopped after epoch %d of %d", fit.description, epoch, fit.epochs)
+            return False
+        return epoch < fit.epochs
+
+    def _callback(self, advance: Advance, epoch_log: EpochLog) -> Any:
+        fit, team, batches, run = self._fit, self._training.team, self._batches, self
+
+        class Each(import_keras().callbacks.Callback):  # type: ignore[misc]
+            def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002  # Keras names it
+                self.done = epoch * len(batches)
+
+            def on_train_batch_begin(self, batch: int, logs: object = None) -> None:  # noqa: ARG002  # Keras names it
+                if team is not None:
+                    run._weight.assign(team.weight(batches.samples(batch)))
+
+            def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
+                self.done += 1
+                if fit.after_batch is not None:
+                    fit.after_batch(self.done, run.total)
+                advance(1, f"loss {(logs or {}).get('loss', float('nan')):.3f}")
+
+            def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+                epoch_log.write(epoch + 1, run._end_epoch(epoch + 1, logs["loss"]))
+                self.model.stop_training = not run._goes_on(epoch + 1, advance)
+
+        return Each()
+
+    def _end_epoch(self, done: int, loss: float) -> dict[str, float]:
+        """What the epoch that ended gave; `done` of them so far, whose state is saved."""
+        fit = self._fit
+        if not np.isfinite(loss):
+            raise DataError(f"{fit.description}: the loss became {loss} in epoch {done}; lower the learning_rate")
+        values = {"loss": loss, "learning_rate": float(self._model.optimizer.learning_rate)}
         self._share_statistics()
         if self._watch is not None:
             value, seen = self._watch.look()
             if self._training.team is not None:
                 value = self._training.team.agree(value, "")
-            if (epoch + 1) * per_epoch >= fit.ramp * self.total:
+            if done * len(self._batches) >= fit.ramp * self.total:
                 self._watch.judge(value, self._state)
             values |= seen
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        log.info("%s: epoch %d of %d, %s", fit.description, epoch + 1, fit.epochs, shown)
+        log.info("%s: epoch %d of %d, %s", fit.description, done, fit.epochs, shown)
+        self._save(done)
         return values
-
-    def _callback(self, steps_before: int, advance: Advance) -> Any:
-        fit, team, batches, weight, total = (
-            self._fit, self._training.team, self._batches, self._weight, self.total
-        )  # fmt: skip
-
-        class EachBatch(import_keras().callbacks.Callback):  # type: ignore[misc]
-            def on_train_batch_begin(self, batch: int, logs: object = None) -> None:  # noqa: ARG002  # Keras names it
-                if team is not None:
-                    weight.assign(team.weight(batches.samples(batch)))
-
-            def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-                if fit.after_batch is not None:
-                    fit.after_batch(steps_before + batch + 1, total)
-                advance(1, f"loss {(logs or {}).get('loss', float('nan')):.3f}")
-
-        return EachBatch()
-
-    def _optimizer(self, half: bool) -> Any:
-        """Adam with a cosine decay to zero; behind a loss scale in half precision; shared with the other workers."""
-        optimizers = import_keras().optimizers
-        schedule = optimizers.schedules.CosineDecay(self._fit.learning_rate, self.total)
-        kind, argument = optimizers.Adam, schedule
-        if half:
-            kind, argument = optimizers.LossScaleOptimizer, optimizers.Adam(schedule)
-        if self._training.team is not None:
-            kind = averaging(kind, self._training.team, self._weight)
-        return kind(argument)
 
     def _state(self) -> dict[str, Array]:
         """Weights, random state and the step's own arrays."""
@@ -319,8 +320,8 @@ class _Run:
         folder, team = self._training.checkpoints, self._training.team
         if folder is None or (team is not None and not team.chief):
             return
-        optimizer = checkpoints.values(self._model.optimizer.variables)
-        arrays = {**self._state(), **checkpoints.parted(optimizer, "optimizer")}
+        moments = checkpoints.values(self._model.optimizer.variables)
+        arrays = {**self._state(), **checkpoints.parted(moments, "optimizer")}
         if self._watch is not None:
             arrays |= checkpoints.parted(self._watch.arrays(), "watch")
         checkpoints.save(folder, epoch, arrays)
@@ -331,6 +332,14 @@ class _Run:
         if self._training.team is not None and averages:
             for variable, mean in zip(averages, self._training.team.mean(averages), strict=True):
                 variable.assign(mean)
+
+
+def _call_once_for_each_batch(model: Any) -> None:
+    """Train through one TensorFlow function; Keras's own makes two calls more of every batch to see that it was one."""
+    import tensorflow as tf
+
+    if not tf.distribute.has_strategy():
+        model.train_function = tf.function(lambda batches: model.train_step(batches.get_next()), autograph=False)
 
 
 def _seed_layers(model: Any, seed: int) -> None:

@@ -35,10 +35,11 @@ class Watch:
 
     def look(self) -> tuple[float, dict[str, float]]:
         """(higher is better, what to write down) of the model as it is now."""
-        values = {"val_loss": float(self._model.evaluate(self._batches.dataset, verbose=0, return_dict=True)["loss"])}
+        batches = self._batches.in_order()
+        values = {"val_loss": float(self._model.evaluate(batches, verbose=0, return_dict=True)["loss"])}
         if self._score is None:
             return -values["val_loss"], values
-        outputs = self._model.predict(self._batches.dataset, verbose=0)
+        outputs = self._model.predict(batches, verbose=0)
         values["val_metric"] = self._score(import_keras().tree.flatten(outputs), self._rows)
         return values["val_metric"], values
 

@@ -23,12 +23,19 @@ def test_every_row_comes_once_in_batches_of_the_size_asked_for(
     read = batches.reader({"x": column}, lambda arrays: arrays["x"], targets)
     rows = np.arange(5, 25)
     made = batches.Batches(read, rows, 8)
-    made.reorder(seed=1, epoch=2)
-    got = [(features.numpy(), wanted.numpy()) for features, wanted in made.dataset]
+    got = [(features.numpy(), wanted.numpy()) for features, wanted in made.shuffled(1, range(2, 4))]
 
-    assert [len(features) for features, _ in got] == [8, 8, 4]
-    order = np.concatenate([features for features, _ in got])
-    assert sorted(order) == sorted(column[rows])
-    assert list(order) == list(rows[np.random.default_rng([1, 2]).permutation(20)])
+    assert [len(features) for features, _ in got] == [8, 8, 4] * 2
+    for epoch, passed in ((2, got[:3]), (3, got[3:])):
+        order = np.concatenate([features for features, _ in passed])
+        assert sorted(order) == sorted(column[rows])
+        assert list(order) == list(rows[np.random.default_rng([1, epoch]).permutation(20)])
     assert all((wanted == features * 2).all() for features, wanted in got)
     assert max(reads) == most_rows
+
+
+def test_held_back_rows_come_once_in_their_order() -> None:
+    read = batches.reader({"x": np.arange(25)}, lambda arrays: arrays["x"], lambda rows: (rows,))
+    made = batches.Batches(read, np.arange(5, 25), 8).in_order()
+    assert int(made.cardinality()) == 3
+    assert [row for features, _ in made for row in features.numpy()] == list(range(5, 25))
