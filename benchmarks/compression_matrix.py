@@ -1,6 +1,6 @@
 """Every compression step on every architecture: what runs, and what is refused with which words.
 
-    python benchmarks/compression_matrix.py [--architectures LSTM,Conv1D] [--columns prune,cluster] [-o PAGE.md]
+    python benchmarks/compression_matrix.py [--rows LSTM,Conv1D] [--columns prune,cluster] [-o PAGE.md]
 
 Each cell is one training step on two random samples. Results are kept in a .jsonl beside the page: an interrupted run
 goes on with the cells that are missing. Cells that broke, without a sentence of edgekit's, are run again; --again runs
@@ -9,7 +9,6 @@ all that are asked for. The page is written anew after each architecture.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import matrix_cells, zoo  # noqa: E402  # a script's own folder is on the path, the repository is not
-from benchmarks.journal import Cell, Key, append, counted, forget, is_open, listed, read, table  # noqa: E402
+from benchmarks.journal import Cell, Key, append, counted, is_open, read, run_matrix, table  # noqa: E402
 from edgekit import workers  # noqa: E402
 from edgekit.errors import EdgekitError, ModelError  # noqa: E402
 
@@ -31,27 +30,20 @@ _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
 
 def main() -> None:
     """Run what is missing, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architectures", type=listed(tuple(zoo.ARCHITECTURES)), default=tuple(zoo.ARCHITECTURES))
-    parser.add_argument("--columns", "--steps", type=listed(COLUMNS), default=COLUMNS)
-    parser.add_argument("--again", action="store_true", help="run cells that have results, too")
-    parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "compression-matrix.md")
-    args = parser.parse_args()
-    journal = args.output.with_suffix(".jsonl")
-    if args.again:
-        forget(journal, [(name, column) for name in args.architectures for column in args.columns])
-    for architecture in args.architectures:
-        for columns, environment in grouped(args.columns):
-            fill(journal, architecture, columns, environment)
-        args.output.write_text(page(read(journal)), encoding="utf-8")
-    print(summary(read(journal)))
+    output = ROOT / "docs" / "compression-matrix.md"
+    run_matrix(__doc__ or "", tuple(zoo.ARCHITECTURES), COLUMNS, output, fill_row, page)
+
+
+def fill_row(journal: Path, architecture: str, columns: Sequence[str]) -> None:
+    """Run the cells of one architecture."""
+    for group, environment in grouped(columns):
+        fill(journal, architecture, group, environment)
 
 
 def fill(journal: Path, architecture: str, columns: Sequence[str], environment: Mapping[str, str]) -> None:
     """Run the cells that are missing or broke; a process that dies costs the cell that it was in."""
     missing = [column for column in columns if is_open(read(journal).get((architecture, column)))]
     while missing:
-        print(f"{architecture}: {', '.join(missing)}", file=sys.stderr)
         request = {"architecture": architecture, "columns": missing, "journal": str(journal), "limit_s": LIMIT_S}
         try:
             workers.call(

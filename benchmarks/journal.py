@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -18,6 +19,33 @@ class Cell:
 
     outcome: str  # ran, refused, failed; started when a process died in it
     text: str
+
+
+def run_matrix(
+    description: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    output: Path,
+    fill: Callable[[Path, str, Sequence[str]], None],
+    page: Callable[[Mapping[Key, Cell]], str],
+) -> None:
+    """The command line of a matrix: `fill` runs the missing cells of a row, and `page` becomes `output`, row by row."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=listed(rows), default=rows, help="architectures, joined by commas")
+    parser.add_argument("--columns", type=listed(columns), default=columns, help="joined by commas")
+    parser.add_argument("--again", action="store_true", help="run cells that have results, too")
+    parser.add_argument("-o", "--output", type=Path, default=output)
+    args = parser.parse_args()
+    journal = args.output.with_suffix(".jsonl")
+    if args.again:
+        forget(journal, list(product(args.rows, args.columns)))
+    for row in args.rows:
+        missing = [column for column in args.columns if is_open(read(journal).get((row, column)))]
+        if missing:
+            print(f"{row}: {', '.join(missing)}", file=sys.stderr)
+            fill(journal, row, missing)
+        args.output.write_text(page(read(journal)), encoding="utf-8")
+    print(counted(read(journal), rows, columns))
 
 
 def read(journal: Path) -> dict[Key, Cell]:

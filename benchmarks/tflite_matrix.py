@@ -1,6 +1,6 @@
 """Every TFLite precision on every architecture: how near it is to Keras, its size, or why it is refused.
 
-    python benchmarks/tflite_matrix.py [--architectures LSTM,GRU] [--precisions int8,fp16] [--again] [-o PAGE.md]
+    python benchmarks/tflite_matrix.py [--rows LSTM,GRU] [--columns int8,fp16] [--again] [-o PAGE.md]
 
 Weights are random, with BatchNormalization statistics of real passes; inputs are those of `benchmarks/zoo.py`. Results
 are kept in a .jsonl beside the page, and a stopped run goes on with the cells that are missing.
@@ -8,7 +8,6 @@ are kept in a .jsonl beside the page, and a stopped run goes on with the cells t
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import zoo  # noqa: E402  # a script's own folder is on the path, the repository is not
-from benchmarks.journal import Cell, Key, append, counted, forget, is_open, listed, read, table  # noqa: E402
+from benchmarks.journal import Cell, Key, append, counted, run_matrix, table  # noqa: E402
 from edgekit.comparison import compare_outputs  # noqa: E402
 from edgekit.comparison.model_file import describe, run_file  # noqa: E402
 from edgekit.conversion import Converter, Source, find_converter  # noqa: E402
@@ -37,22 +36,7 @@ CALIBRATION, SAMPLES = 32, 16
 
 def main() -> None:
     """Run what is missing, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architectures", type=listed(ARCHITECTURES), default=ARCHITECTURES)
-    parser.add_argument("--precisions", type=listed(PRECISIONS), default=PRECISIONS)
-    parser.add_argument("--again", action="store_true", help="run cells that have results, too")
-    parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "tflite-matrix.md")
-    args = parser.parse_args()
-    journal = args.output.with_suffix(".jsonl")
-    if args.again:
-        forget(journal, [(name, precision) for name in args.architectures for precision in args.precisions])
-    for name in args.architectures:
-        missing = [precision for precision in args.precisions if is_open(read(journal).get((name, precision)))]
-        if missing:
-            print(f"{name}: {', '.join(missing)}", file=sys.stderr)
-            convert(journal, name, missing)
-        args.output.write_text(page(read(journal)), encoding="utf-8")
-    print(counted(read(journal), ARCHITECTURES, PRECISIONS))
+    run_matrix(__doc__ or "", ARCHITECTURES, PRECISIONS, ROOT / "docs" / "tflite-matrix.md", convert, page)
 
 
 def convert(journal: Path, name: str, precisions: Sequence[str]) -> None:

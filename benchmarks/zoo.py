@@ -142,13 +142,14 @@ def _sinusoids(length: int, width: int) -> NDArray[np.float32]:
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(1, length, width).astype(np.float32)
 
 
-def _lstm(*, size: int = 16, classes: int = 10) -> Any:
+def _recurrent(kind: str, *, size: int = 16, classes: int = 10) -> Any:
+    """Two recurrent layers of a kind, "LSTM" or "GRU"."""
     keras = import_keras()
-    layers = keras.layers
+    recurrent, name = getattr(keras.layers, kind), kind.lower()
     sequence = keras.Input((size, SEQUENCE_FEATURES), name="sequence")
-    x = layers.LSTM(24, return_sequences=True, name="lstm_0")(sequence)
-    x = layers.LSTM(16, name="lstm_1")(x)
-    return keras.Model(sequence, layers.Dense(classes, name="logits")(x), name="lstm")
+    x = recurrent(24, return_sequences=True, name=f"{name}_0")(sequence)
+    x = recurrent(16, name=f"{name}_1")(x)
+    return keras.Model(sequence, keras.layers.Dense(classes, name="logits")(x), name=name)
 
 
 def _bigru(*, size: int = 16, classes: int = 10) -> Any:
@@ -157,15 +158,6 @@ def _bigru(*, size: int = 16, classes: int = 10) -> Any:
     sequence = keras.Input((size, SEQUENCE_FEATURES), name="sequence")
     x = layers.Bidirectional(layers.GRU(16, name="gru"), name="bigru")(sequence)
     return keras.Model(sequence, layers.Dense(classes, name="logits")(x), name="bigru")
-
-
-def _gru(*, size: int = 16, classes: int = 10) -> Any:
-    keras = import_keras()
-    layers = keras.layers
-    sequence = keras.Input((size, SEQUENCE_FEATURES), name="sequence")
-    x = layers.GRU(24, return_sequences=True, name="gru_0")(sequence)
-    x = layers.GRU(16, name="gru_1")(x)
-    return keras.Model(sequence, layers.Dense(classes, name="logits")(x), name="gru")
 
 
 def _unet(*, size: int = 64, classes: int = 3) -> Any:
@@ -281,7 +273,7 @@ _APPLICATIONS = (
 ARCHITECTURES: Mapping[str, Callable[..., Any]] = {  # each takes `size` and `classes`, both with defaults
     **{name: partial(_application, name) for name in _APPLICATIONS},
     "transformer": _transformer,
-    "LSTM": _lstm,
+    "LSTM": partial(_recurrent, "LSTM"),
     "BiGRU": _bigru,
     "Conv1D": _conv1d,
     "siamese": _siamese,
@@ -289,4 +281,5 @@ ARCHITECTURES: Mapping[str, Callable[..., Any]] = {  # each takes `size` and `cl
     "several": _several,
 }
 
-CONVERTED_TOO: Mapping[str, Callable[..., Any]] = {"GRU": _gru, "U-Net": _unet}  # in matrices of conversion alone
+# In matrices of conversion alone.
+CONVERTED_TOO: Mapping[str, Callable[..., Any]] = {"GRU": partial(_recurrent, "GRU"), "U-Net": _unet}

@@ -194,6 +194,8 @@ def _check_manifest(manifest: Manifest, where: str) -> None:
         if not _SHA256.fullmatch(member.sha256) or member.bytes < 0:
             raise BundleError(f"{where}: member '{member.path}' needs a size and a sha256 of 64 hex digits")
     _check_unique([MANIFEST_MEMBER, *(member.path for member in manifest.members)], "the manifest lists member", where)
+    if not manifest.variants:
+        raise BundleError(f"{where}: the manifest lists no variant, so nothing can run; build the bundle again")
     _check_unique([variant.id for variant in manifest.variants], "the manifest lists variant", where)
     for variant in manifest.variants:
         _check_names(variant, "inputs", {item.name for item in manifest.inputs}, where)

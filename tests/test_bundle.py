@@ -306,6 +306,10 @@ class TestRefusals:
         content = json.dumps({**parsed, "lables": []}).encode()
         refused(zipped(tmp_path / "b.edgekit", {**good_entries(), MANIFEST_MEMBER: content}), "'labels'")
 
+    def test_no_variants(self, tmp_path: Path) -> None:
+        manifest = dataclasses.replace(example_manifest(), variants=())
+        refused(zipped(tmp_path / "b.edgekit", good_entries(manifest)), "lists no variant, so nothing can run")
+
     def test_two_variants_of_one_id(self, tmp_path: Path) -> None:
         manifest = example_manifest()
         first, second = manifest.variants

@@ -143,7 +143,7 @@ def test_a_cell_tells_a_refusal_from_a_fault_and_from_a_hang(monkeypatch: pytest
 def test_bare_tfmot_says_what_it_says(tmp_path: Path) -> None:
     """One cell from the command line to the page, in a process of its own."""
     target = tmp_path / "page.md"
-    argv = [sys.executable, SCRIPT, "--architectures", "siamese", "--columns", "bare quantize-aware", "-o", target]
+    argv = [sys.executable, SCRIPT, "--rows", "siamese", "--columns", "bare quantize-aware", "-o", target]
     ended = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert ended.stdout.startswith("0 ran, 1 refused, 0 failed")
     last = json.loads(target.with_suffix(".jsonl").read_text().splitlines()[-1])
