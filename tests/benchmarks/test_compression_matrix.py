@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from benchmarks import compression_matrix, matrix_cells, zoo
-from benchmarks.compression_matrix import Cell, append, fill, forget, grouped, page, read, summary
+from benchmarks.compression_matrix import fill, grouped, page, summary
+from benchmarks.journal import Cell, append, forget, read
 from edgekit.errors import ModelError
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "compression_matrix.py"
