@@ -11,7 +11,7 @@ from edgekit.compression.collectives import Team
 from edgekit.loading import import_keras
 from edgekit.tensors import Array
 
-_READ_BYTES = 4 << 20  # at a time: each call of Python from tf.data's own thread costs as much as a small batch
+_READ_BYTES = 16 << 20  # at a time: each call of Python from tf.data's own thread costs as much as a small batch
 
 Row = Callable[[Array], Any]  # row numbers -> (what the model is called with, its targets)
 
@@ -77,7 +77,7 @@ def reader(
 
     def read(rows: Array) -> Any:
         wanted = targets(rows)
-        features = pack({name: column[rows] for name, column in inputs.items()})
+        features = pack({name: column.take(rows, axis=0) for name, column in inputs.items()})
         if isinstance(features, list):
             features = tuple(features)  # to tf.data a list is one array; to Keras both are several inputs
         return features, wanted[0] if len(wanted) == 1 else wanted
