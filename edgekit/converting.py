@@ -58,19 +58,25 @@ def converters_for(plan: Plan, options: Options) -> dict[str, Converter]:
 
 def convert_all(
     source: Source, plan: Plan, converters: Mapping[str, Converter], calibration: Data, progress: Progress
-) -> list[Converted]:
+) -> tuple[list[Converted], dict[str, str]]:
     """Convert every variant, side by side as far as processors and memory go: each works in processes of its own.
 
-    Raises ConversionError when a conversion fails, or a target or a checker refuses its file.
+    Returns what was made, and for each candidate that could not be made the reason. Raises ConversionError when
+    another conversion fails, or a target or a checker refuses its file.
     """
+    refused: dict[str, str] = {}
     admission = Admission(SHARE_OF_MEMORY * available_bytes())
     cost = BASE_BYTES + BYTES_PER_BYTE * size_of(source.float_model)
 
-    def convert(planned: PlannedVariant) -> Converted:
+    def convert(planned: PlannedVariant) -> Converted | None:
+        converted = None
         with admission.admit(cost):
-            artifact = convert_one(source, planned, converters[planned.format], calibration)
-            found = _preflight(planned, artifact, converters[planned.format])
-            converted = Converted(planned, artifact, (*found, *_check(planned, artifact, source)))
+            try:
+                converted = _convert(source, planned, converters[planned.format], calibration)
+            except ConversionError as problem:
+                if not planned.candidate:
+                    raise
+                refused[planned.id] = str(problem)
         advance(1, planned.id)
         return converted
 
@@ -85,7 +91,14 @@ def convert_all(
                 workers.stop_all()
                 time.sleep(_KILL_EVERY_S)
             raise
-    return [futures[variant.id].result() for variant in plan.variants]
+    made = (futures[variant.id].result() for variant in plan.variants)
+    return [converted for converted in made if converted is not None], refused
+
+
+def _convert(source: Source, planned: PlannedVariant, converter: Converter, calibration: Data) -> Converted:
+    artifact = convert_one(source, planned, converter, calibration)
+    found = _preflight(planned, artifact, converter)
+    return Converted(planned, artifact, (*found, *_check(planned, artifact, source)))
 
 
 def _in_turns(plan: Plan) -> list[PlannedVariant]:

@@ -47,23 +47,39 @@ def measure(
     metric_name: str,
     metric: Metric,
     progress: Progress,
-) -> list[MeasuredVariant]:
-    """Run every file over the evaluation data. Raises EngineError when its engine is not installed."""
+) -> tuple[list[MeasuredVariant], dict[str, str]]:
+    """Run every file over the evaluation data.
+
+    Returns what was measured, and for each candidate that does not run the reason. Raises EngineError when another
+    variant's engine is not installed, or its outputs are not finite.
+    """
     reference = compressed.predict(evaluation.inputs)
-    measured = []
+    measured, refused = [], dict[str, str]()
+
+    def measure_one(item: Converted) -> MeasuredVariant:
+        variant = describe(item.planned, item.artifact, item.notes)
+        with open_file(item.artifact.path, variant, inputs, compressed.outputs) as session:
+            outputs = session.run(evaluation.inputs)
+            shown = check_golden(session, golden, limit=variant.golden_tolerance).max_error
+        if shown is None:
+            raise EngineError(f"{variant.id}: its outputs are not finite; leave out precision {variant.precision}")
+        value = checked_metric(metric(outputs, evaluation.need_labels()), evaluation.where)
+        finished = replace(variant, metrics={metric_name: value}, golden_tolerance=_tolerance(variant, shown))
+        return MeasuredVariant(finished, item.artifact, value, compare_outputs(reference, outputs))
+
     with progress.task("evaluate", len(converted)) as advance:
         for item in converted:
-            variant = describe(item.planned, item.artifact, item.notes)
-            with open_file(item.artifact.path, variant, inputs, compressed.outputs) as session:
-                outputs = session.run(evaluation.inputs)
-                shown = check_golden(session, golden, limit=variant.golden_tolerance).max_error
-            if shown is None:
-                raise EngineError(f"{variant.id}: its outputs are not finite; leave out precision {variant.precision}")
-            value = checked_metric(metric(outputs, evaluation.need_labels()), evaluation.where)
-            finished = replace(variant, metrics={metric_name: value}, golden_tolerance=_tolerance(variant, shown))
-            measured.append(MeasuredVariant(finished, item.artifact, value, compare_outputs(reference, outputs)))
-            advance(1, f"{variant.id} {metric_name} {value:.4f}")
-    return measured
+            try:
+                found = measure_one(item)
+            except EngineError as problem:
+                if not item.planned.candidate:
+                    raise
+                refused[item.planned.id] = str(problem)
+                advance(1, f"{item.planned.id} does not run")
+            else:
+                measured.append(found)
+                advance(1, f"{found.variant.id} {metric_name} {found.metric:.4f}")
+    return measured, refused
 
 
 def golden_vectors(compressed: LoadedModel, evaluation: Data) -> GoldenVectors:

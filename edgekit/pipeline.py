@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgekit.automatic import Choice, check_auto, choose
 from edgekit.budgets import Budget
 from edgekit.bundle import Bundle
 from edgekit.calibration import manifest_inputs, representative
@@ -29,7 +30,7 @@ from edgekit.progress import LoggedProgress, Progress
 from edgekit.project import Project, check_name
 from edgekit.report import BuildReport, Findings, ModelFacts, assemble, write_report
 from edgekit.runtime.golden import GoldenVectors
-from edgekit.trials import try_on
+from edgekit.trials import time_on, try_on
 
 DEVICE = "local:"
 STEPS = "steps"  # the checkpoints, in the work folder
@@ -96,9 +97,10 @@ def build(
 
     `model` is a path, a live Keras model, or what `compress` returned; `architecture` builds it when the path holds
     weights alone. `recipe` is applied first, on the `train` data, trained as `training` says. `calibration` defaults
-    to `train`. `targets` are profile names, or a dict of names to precisions (None: the profile's choice). `convert`
-    gives a format its settings: a table as in `[convert.tflite]`, or `edgekit_tflite.TFLiteOptions`. `labels` are
-    class names. `metadata` is embedded in `.tflite` files: a table as in `[metadata]`, or `edgekit.MetadataSettings`;
+    to `train`. `targets` are profile names, or a dict of names to precisions (None: the profile's choice; "auto": the
+    fastest here that keeps the metric within the budget). `convert` gives a format its settings: a table as in
+    `[convert.tflite]`, or `edgekit_tflite.TFLiteOptions`. `labels` are class names. `metadata` is embedded in
+    `.tflite` files: a table as in `[metadata]`, or `edgekit.MetadataSettings`;
     an empty table embeds what is known without it. With `resume`, an interrupted build of the same inputs goes on
     after its last finished epoch. Nothing appears at `output` unless every stage succeeded; a budget that is not met
     is said in the report and is no exception. Raises EdgekitError.
@@ -150,6 +152,7 @@ def run(request: BuildRequest) -> Build:
     check_name(*name_and_version(request.output), where=str(request.output))
     check_order(request.recipe)
     planned = plan(request.targets)
+    check_auto(planned, request.budget)
     converters = converters_for(planned, request.convert)
     check_formats(request.metadata, planned.formats)
     metric = find_metric(request.metric)
@@ -157,12 +160,15 @@ def run(request: BuildRequest) -> Build:
     with workspace(request.output, resume=request.resume, worth_keeping=STEPS) as work:
         model = _compress(request, inputs, work)
         golden = golden_vectors(model, inputs.evaluation)
-        variants = _convert(request, inputs, planned, converters, metric, model, golden, work)
-        candidate = work / request.output.name
-        manifest = _bundle(request, inputs, model, variants, golden, candidate)
-        trial = try_on(DEVICE, candidate, request.progress)
+        variants, refused = _convert(request, inputs, planned, converters, metric, model, golden, work)
         facts = _model_facts(request, inputs, model, metric)
-        found = Findings(manifest, variants, _packed_bytes(candidate), trial, facts, planned.preferred)
+        choice = _choose(request, inputs, planned, variants, refused, model, golden, facts, work)
+        candidate = work / request.output.name
+        manifest = _bundle(request, inputs, model, choice.variants, golden, candidate)
+        trial = try_on(DEVICE, candidate, request.progress)
+        found = Findings(
+            manifest, choice.variants, _packed_bytes(candidate), trial, facts, choice.preferred, choice.notes
+        )
         report = assemble(found, request.budget)
         return _publish(request, candidate, model, report, manifest)
 
@@ -249,16 +255,37 @@ def _convert(
     model: LoadedModel,
     golden: GoldenVectors,
     work: Path,
-) -> list[MeasuredVariant]:
-    """Every variant, measured with the engine that will run it."""
+) -> tuple[list[MeasuredVariant], dict[str, str]]:
+    """Every variant, measured with the engine that will run it; and why candidates are not among them."""
     exported = export_source(model, fresh_folder(work / "convert"))
     source = replace(exported, metadata=_metadata(request, model, inputs.calibration))
-    converted = convert_all(source, planned, converters, inputs.calibration, request.progress)
-    return measure(
+    converted, refused = convert_all(source, planned, converters, inputs.calibration, request.progress)
+    measured, failed = measure(
         model, converted, golden,
         inputs=manifest_inputs(model.inputs, inputs.calibration), evaluation=inputs.evaluation,
         metric_name=request.metric, metric=metric, progress=request.progress,
     )  # fmt: skip
+    return measured, {**refused, **failed}
+
+
+def _choose(
+    request: BuildRequest,
+    inputs: _Inputs,
+    planned: Plan,
+    variants: Sequence[MeasuredVariant],
+    refused: Mapping[str, str],
+    model: LoadedModel,
+    golden: GoldenVectors,
+    facts: ModelFacts,
+    work: Path,
+) -> Choice:
+    """What each target runs first; of a target with precision "auto", one variant stays, by its time in a bundle."""
+    if not planned.automatic:
+        return Choice(tuple(variants), planned.preferred)
+    candidates = work / "candidates.edgekit"
+    _bundle(request, inputs, model, variants, golden, candidates)
+    medians_ms = time_on(DEVICE, candidates, request.progress)
+    return choose(planned, variants, medians_ms, refused, facts, request.budget)
 
 
 def _bundle(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from edgekit.conversion import Converter, check_precision, find_converter
 from edgekit.errors import ConfigError
-from edgekit.profiles import DeviceProfile, load_target
+from edgekit.profiles import AUTO, DeviceProfile, load_target
 
-Targets = Sequence[str] | Mapping[str, Sequence[str] | None]  # names, or names with their precisions
+Targets = Sequence[str] | Mapping[str, Sequence[str] | str | None]  # names, or names with their precisions
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class PlannedVariant:
     precision: str
     targets: tuple[str, ...]
     checkers: tuple[str, ...]  # of all its targets
+    candidate: bool = False  # no target asked for it by name: what cannot be made is left out
 
     @property
     def id(self) -> str:
@@ -32,7 +33,8 @@ class Plan:
     """All variants of a build, and which of them each target runs first."""
 
     variants: tuple[PlannedVariant, ...]
-    preferred: Mapping[str, str]  # target -> variant id
+    preferred: Mapping[str, str]  # target -> variant id; an automatic target has none before its candidates are timed
+    automatic: tuple[str, ...] = ()  # the targets with precision "auto"
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -53,18 +55,33 @@ def plan(targets: Targets) -> Plan:
         raise ConfigError("no targets; name at least one, for example local")
     wanted = targets if isinstance(targets, Mapping) else dict.fromkeys(targets)
     takers: dict[tuple[str, str], list[DeviceProfile]] = {}
-    preferred = {}
+    preferred, automatic = {}, []
     for name, precisions in wanted.items():
         profile = load_target(name)
-        chosen = tuple(precisions) if precisions is not None else profile.default_precisions
-        if not chosen:
-            raise ConfigError(f"target '{name}': precision is empty; it takes {', '.join(profile.precisions)}")
+        chosen = _precisions(profile, precisions)
+        if chosen == (AUTO,):
+            automatic.append(name)
+            chosen = profile.precisions
+        else:
+            preferred[name] = f"{_makers(profile, chosen[0])[0]}-{chosen[0]}"
         for precision in dict.fromkeys(chosen):
-            profile.check_precision(precision)
             for format_name in _makers(profile, precision):
                 takers.setdefault((format_name, precision), []).append(profile)
-        preferred[name] = f"{_makers(profile, chosen[0])[0]}-{chosen[0]}"
-    return Plan(tuple(_planned(*key, profiles) for key, profiles in takers.items()), preferred)
+    variants = tuple(_planned(*key, profiles, automatic) for key, profiles in takers.items())
+    return Plan(variants, preferred, tuple(automatic))
+
+
+def _precisions(profile: DeviceProfile, wanted: Sequence[str] | str | None) -> tuple[str, ...]:
+    """What a target is to get, checked; `("auto",)` alone, or names of precisions."""
+    chosen = (wanted,) if isinstance(wanted, str) else profile.default_precisions if wanted is None else tuple(wanted)
+    if not chosen:
+        raise ConfigError(f"target '{profile.name}': precision is empty; it takes {', '.join(profile.precisions)}")
+    if AUTO in chosen and len(chosen) > 1:
+        raise ConfigError(f"target '{profile.name}': precision \"auto\" tries every one; leave out the others")
+    for precision in chosen:
+        if precision != AUTO:
+            profile.check_precision(precision)
+    return chosen
 
 
 def _makers(profile: DeviceProfile, precision: str) -> list[str]:
@@ -76,6 +93,9 @@ def _makers(profile: DeviceProfile, precision: str) -> list[str]:
     return makers
 
 
-def _planned(format_name: str, precision: str, profiles: Sequence[DeviceProfile]) -> PlannedVariant:
+def _planned(
+    format_name: str, precision: str, profiles: Sequence[DeviceProfile], automatic: Sequence[str]
+) -> PlannedVariant:
     checkers = dict.fromkeys(checker for profile in profiles for checker in profile.checkers)
-    return PlannedVariant(format_name, precision, tuple(profile.name for profile in profiles), tuple(checkers))
+    names = tuple(profile.name for profile in profiles)
+    return PlannedVariant(format_name, precision, names, tuple(checkers), candidate=set(names) <= set(automatic))

@@ -51,12 +51,15 @@ class DeviceProfile:
     def check_precision(self, precision: str) -> None:
         """Raise ConfigError unless this target takes `precision`."""
         if precision not in PRECISIONS:
-            hint = did_you_mean(precision, PRECISIONS)
+            hint = did_you_mean(precision, (*PRECISIONS, AUTO))
             raise ConfigError(f"target '{self.name}': unknown precision '{precision}'{hint}")
         if precision not in self.precisions:
             raise ConfigError(
                 f"target '{self.name}' does not take precision '{precision}'; it takes {', '.join(self.precisions)}"
             )
+
+
+AUTO = "auto"  # instead of precisions: every one that a target takes is tried on the device, and one stays
 
 
 def target_names() -> tuple[str, ...]:

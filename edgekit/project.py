@@ -39,7 +39,7 @@ class DataSection:
 class TargetSection:
     """What to make for one target; None makes the profile's own choice."""
 
-    precision: tuple[str, ...] | None = None
+    precision: tuple[str, ...] | str | None = None  # "auto" tries every one on the device
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Project:
     data: DataSection
     recipe: tuple[Step, ...]
     training: TrainingSettings
-    targets: Mapping[str, tuple[str, ...] | None]
+    targets: Mapping[str, tuple[str, ...] | str | None]
     budget: Budget
     folder: Path
     convert: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # format -> what [convert.FORMAT] says

@@ -72,6 +72,8 @@ class _Parser:
     def _union(self, kinds: tuple[Any, ...], value: object, path: str) -> Any:
         if value is None and type(None) in kinds:
             return None
+        if isinstance(value, str) and str in kinds:
+            return value
         return self.value(next(kind for kind in kinds if kind is not type(None)), value, path)
 
     def _literal(self, allowed: tuple[Any, ...], value: object, path: str) -> object:

@@ -26,6 +26,14 @@ class Trial:
     tests: TestOutcome
 
 
+def time_on(url: str, bundle: Path, progress: Progress) -> dict[str, float]:
+    """The median time in ms of every variant that the device can run, in turns, on one thread. Raises as `try_on`."""
+    with progress.task(f"candidates ({url})", 1) as advance, opened_device(url) as device:
+        bench = deploy(bundle, device).bench(every=True, warmup=WARMUP, runs=RUNS)
+        advance(1, "timed")
+        return {result.choice.variant: result.timing.median_ms for result in bench.results}
+
+
 def try_on(url: str, bundle: Path, progress: Progress) -> Trial:
     """Deploy, compare, time (variants in turns, one thread) and test. Raises DeviceError, BundleError."""
     with progress.task(f"device tests ({url})", 4) as advance, opened_device(url) as device:

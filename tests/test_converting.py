@@ -67,16 +67,25 @@ def test_variants_of_one_format_meet_and_keep_the_plans_order(source: Source, mo
     monkeypatch.setattr("os.cpu_count", lambda: 6)
     meet = Barrier(6)  # all are in at once, or it breaks
     converters = {name: Pretender(name, meet=meet) for name in PLAN.formats}
-    made = convert_all(source, PLAN, converters, NO_DATA, LoggedProgress())
+    made, refused = convert_all(source, PLAN, converters, NO_DATA, LoggedProgress())
     assert [item.planned for item in made] == list(PLAN.variants)
+    assert not refused
 
 
 def test_too_little_memory_means_one_at_a_time(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 6)
     monkeypatch.setattr(converting, "available_bytes", lambda: 1)
     converters = {name: Pretender(name) for name in PLAN.formats}
-    made = convert_all(source, PLAN, converters, NO_DATA, LoggedProgress())
+    made, _ = convert_all(source, PLAN, converters, NO_DATA, LoggedProgress())
     assert {item.artifact.notes for item in made} == {("1",)}
+
+
+def test_a_candidate_that_cannot_be_made_is_left_out_with_the_reason(source: Source) -> None:
+    automatic = plan({"local": "auto"})
+    converters = {name: Pretender(name, broken="fp16") for name in automatic.formats}
+    made, refused = convert_all(source, automatic, converters, NO_DATA, LoggedProgress())
+    assert "tflite-int8" in [item.planned.id for item in made]
+    assert refused == {"tflite-fp16": "tflite-fp16 is broken", "onnx-fp16": "onnx-fp16 is broken"}
 
 
 def test_a_failure_ends_the_build(source: Source) -> None:

@@ -72,3 +72,20 @@ def test_a_precision_that_no_format_of_the_target_has(monkeypatch: pytest.Monkey
 def test_targets_are_a_list() -> None:
     with pytest.raises(ConfigError, match=r"targets is 'local', expected a list of names"):
         plan("local")
+
+
+def test_auto_plans_every_precision_as_a_candidate() -> None:
+    made = plan({"android-arm64": "auto", "local": ["int8"]})
+    assert made.automatic == ("android-arm64",)
+    assert made.preferred == {"local": "tflite-int8"}
+    candidates = {variant.id: variant.candidate for variant in made.variants}
+    assert candidates["tflite-int16x8"]
+    assert not candidates["tflite-int8"]  # the other target asked for it
+    assert plan({"android-arm64": ["auto"]}) == plan({"android-arm64": "auto"})
+
+
+def test_auto_stands_alone() -> None:
+    with pytest.raises(ConfigError, match=r"target 'local': precision \"auto\" tries every one; leave out the others"):
+        plan({"local": ["auto", "fp32"]})
+    with pytest.raises(ConfigError, match=r"unknown precision 'atuo'; did you mean 'auto'\?"):
+        plan({"local": "atuo"})

@@ -131,7 +131,7 @@ def test_metadata_is_read_and_label_files_are_relative_to_the_file(folder: Path)
         ("sparsity = 0.8", 'sparsity = "80 %"', "[[compress]] 1: sparsity is '80 %', expected a number"),
         ('version = "1.0.0"', "version = 1.0", "project.toml: version is 1.0, expected a string"),
         ('version = "1.0.0"\n', "", "project.toml: missing key 'version'"),
-        ('precision = ["int8"]', 'precision = "int8"', "precision is 'int8', expected a list"),
+        ('precision = ["int8"]', "precision = 8", "precision is 8, expected a list"),
         ("max_bytes = 500_000", "max_bytes = -1", "project.toml: budget max_bytes is -1, expected 0 or more"),
         ("max_bytes = 500_000", 'max_bytes = "500 kB"', "budget.max_bytes is '500 kB', expected a whole number"),
         ('name = "digits"', 'name = "../digits"', "name is '../digits'; use letters, digits, '.', '_' and '-'"),

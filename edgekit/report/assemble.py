@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekit.budgets import Budget, check_budget
-from edgekit.manifest import Manifest
+from edgekit.manifest import Manifest, Variant
 from edgekit.measuring import MeasuredVariant
 from edgekit.report.facts import (
     BuildReport,
@@ -17,9 +17,19 @@ from edgekit.report.facts import (
     ParityFacts,
     VariantFacts,
 )
+from edgekit.runtime.timing import Timing
 from edgekit.trials import Trial
 
 NO_FLOAT_METRIC = "float_metric is null: the model came compressed from a file, without the model that it was made from"
+
+
+# Why integers can be slower than floats: LiteRT's kernels, and XNNPACK's list of what it takes.
+SLOW = {
+    "int16x8": "LiteRT computes 16-bit activations in its plain kernels, without XNNPACK",
+    "dynamic-int8": "activations are quantized anew in every call, which depthwise convolutions do not win back",
+    "int4-weights": "4-bit weights are unpacked while the model runs",
+}
+SLOWER = 1.1  # from which ratio on: less is noise
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class Findings:
     trial: Trial
     model: ModelFacts
     preferred: Mapping[str, str]  # target -> the variant that it runs first
+    notes: Sequence[str] = ()  # on the build as a whole
 
 
 def assemble(found: Findings, budget: Budget) -> BuildReport:
@@ -48,7 +59,7 @@ def assemble(found: Findings, budget: Budget) -> BuildReport:
         device_tests=_tests(found.trial),
         budget=check_budget(budget, variants, found.preferred),
         provenance=dataclasses.asdict(found.manifest.provenance),
-        notes=(NO_FLOAT_METRIC,) if found.model.float_metric is None else (),
+        notes=(*found.notes, *((NO_FLOAT_METRIC,) if found.model.float_metric is None else ())),
     )
 
 
@@ -76,9 +87,19 @@ def _variant(item: MeasuredVariant, found: Findings) -> VariantFacts:
         engine=f"{variant.engine} {timed.choice.engine_version}" if timed else variant.engine,
         device=describe_device(found.trial) if timed else None,
         float_layers=variant.float_layers,
-        notes=(*variant.notes, *untimed),
+        notes=(*variant.notes, *untimed, *slow_note(variant, {name: item.timing for name, item in timings.items()})),
         samples_ms=timed.timing.samples_ms if timed else (),
     )
+
+
+def slow_note(variant: Variant, timings: Mapping[str, Timing]) -> tuple[str, ...]:
+    """That a variant is slower than its format's fp32, timed in the same run; nothing where either was not timed."""
+    own, whole = timings.get(variant.id), timings.get(f"{variant.format}-fp32")
+    if own is None or whole is None or own.median_ms < SLOWER * whole.median_ms:
+        return ()
+    why = f": {SLOW[variant.precision]}" if variant.format == "tflite" and variant.precision in SLOW else ""
+    slower = f"{own.median_ms / whole.median_ms:.1f}x slower here than {variant.format}-fp32"
+    return (f"{slower} ({own.median_ms:.4g} against {whole.median_ms:.4g} ms){why}",)
 
 
 def describe_device(trial: Trial) -> str:
