@@ -12,7 +12,8 @@ DYNAMIC = ("dynamic-int8", "int4-weights")  # integer weights, activations quant
 LAYER_PRECISIONS = ("fp32", "fp16", "dynamic-int8", "int8", "int16x8", "int4-weights")
 ALGORITHMS = ("min-max", "mse", "octav", "gptq", "hadamard")
 DYNAMIC_ALGORITHMS = ("gptq", "hadamard")  # which litert-quantizer has for float activations alone
-CALIBRATIONS = ("min-max", "moving-average", "percentile", "mse")
+METHODS = ("min-max", "moving-average", "percentile", "mse")
+CALIBRATIONS = (*METHODS, "auto")  # auto: the one of them that measures best
 BLOCK_SIZES = (32, 64, 128, 256)
 
 
@@ -31,6 +32,7 @@ class TFLiteOptions:
     algorithm: str = "min-max"  # how weights are rounded; one of ALGORITHMS
     calibration: str = "min-max"  # how ranges of activations are chosen; one of CALIBRATIONS
     percentile: float | None = None  # of the values that lie in range, for calibration "percentile"; None: 99.99
+    bias_correction: bool = True  # whether calibration takes the mean error of rounded weights off the biases
     block_size: int | None = None  # int4 weights share a scale in blocks of this many; None: per output channel
 
     def __post_init__(self) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 from edgekit import workers
 from edgekit.errors import ConversionError
 from edgekit.strict import parse
+from edgekit_tflite.calibrating import Calibration
 from edgekit_tflite.layers import name_operators
 from edgekit_tflite.options import STATIC, TFLiteOptions
-from edgekit_tflite.ranges import find_ranges
 from edgekit_tflite.reading import read_model
 from edgekit_tflite.settling import Setting, grouped, notes, settle
 
@@ -43,28 +43,27 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
     if precision == "int8-float-io":
         for border in ("INPUT", "OUTPUT"):
             _add(quantizer, _EVERYTHING, border, Setting("fp32"))
+    bits = _ACTIVATION_BITS.get(base.precision, 8)
+    calibration = Calibration(quantizer, Path(request["model"]), options, bits, _feeds(request))
     try:
-        ranges = _ranges(quantizer, request, options) if request["calibration"] else None
-        result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+        chosen = calibration.write(Path(request["output"]))
     except (ValueError, RuntimeError) as problem:  # an unrolled loop, an operator without an int8 form
         reason = " ".join(str(problem).split())
-        chosen = f"algorithm {options.algorithm}" if options.algorithm != "min-max" else "it"
+        culprit = f"algorithm {options.algorithm}" if options.algorithm != "min-max" else "it"
         raise ConversionError(
-            f"litert-quantizer cannot make {precision} ({reason}): leave {chosen} out for this model"
+            f"litert-quantizer cannot make {precision} ({reason}): leave {culprit} out for this model"
         ) from problem
-    if result.quantized_model is None:
-        raise ConversionError("litert-quantizer gave no model")
-    Path(request["output"]).write_bytes(bytes(result.quantized_model))
-    return {"notes": list(notes(settled, options))}
+    return {"notes": [*chosen, *notes(settled, options)]}
 
 
-def _ranges(quantizer: Any, request: dict[str, Any], options: TFLiteOptions) -> Any:
+def _feeds(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The calibration samples, one each; [] where the variant takes none."""
+    if request["calibration"] is None:
+        return []
     with np.load(request["calibration"]) as stored:
         samples = dict(zip(request["inputs"], stored.values(), strict=True))
     count = min(len(array) for array in samples.values())
-    feeds = [{name: array[index : index + 1] for name, array in samples.items()} for index in range(count)]
-    bits = _ACTIVATION_BITS.get(request["precision"].removesuffix("-float-io"), 8)
-    return find_ranges(request["model"], quantizer.get_quantization_recipe(), feeds, options, bits)
+    return [{name: array[index : index + 1] for name, array in samples.items()} for index in range(count)]
 
 
 def _add(quantizer: Any, scopes: str, kind: str, setting: Setting) -> None:

@@ -6,7 +6,6 @@ tensor's values: a second run of the same samples fills a histogram between the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any  # Any: the quantizer's objects and its statistics of tensors, which have no types
 
@@ -14,11 +13,11 @@ import numpy as np
 
 from edgekit.tensors import Array
 from edgekit_tflite.options import TFLiteOptions
+from edgekit_tflite.running import THREADS
 
 BINS = 2048
 DEFAULT_PERCENTILE = 99.99
 _FRACTIONS = np.linspace(1.0, 0.02, 99)
-_THREADS = min(4, os.cpu_count() or 1)
 
 Feeds = Sequence[Mapping[str, Array]]  # one sample each: an array of batch 1 for each signature input
 Statistics = dict[str, dict[str, Any]]  # tensor name -> its "min" and "max", and GPTQ's "hessian"
@@ -100,7 +99,7 @@ def _measure(model: str, recipe: Sequence[dict[str, Any]], feeds: Feeds, update:
     lines.load_quantization_recipe(list(recipe))
     calibrator = Calibrator(
         model,
-        num_threads=_THREADS,
+        num_threads=THREADS,
         mode=CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS,
         **({} if update is None else {"qsv_update_func": update}),
     )
@@ -114,7 +113,7 @@ def _histograms(model: str, found: Statistics, feeds: Feeds) -> dict[str, Array]
     """How often the values of each float activation of the main graph fall into each of BINS between its extremes."""
     from litert_quantizer.utils import tfl_interpreter_utils as interpreting
 
-    interpreter = interpreting.create_tfl_interpreter(model, num_threads=_THREADS)
+    interpreter = interpreting.create_tfl_interpreter(model, num_threads=THREADS)
     counts: dict[str, Array] = {}
     for feed in feeds:
         interpreting.invoke_interpreter_signature(interpreter, dict(feed))

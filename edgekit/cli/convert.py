@@ -87,9 +87,15 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--op", action="append", metavar="TYPE=P", help="precision of an operator type; repeatable")
     group.add_argument("--algorithm", metavar="A", help="of weights: min-max (default), mse, octav, gptq, hadamard")
     group.add_argument(
-        "--calibration-method", metavar="M", help="of ranges: min-max (default), moving-average, percentile, mse"
+        "--calibration-method", metavar="M", help="of ranges: min-max (default), moving-average, percentile, mse, auto"
     )
     group.add_argument("--percentile", type=float, metavar="N", help="of values in range, default 99.99")
+    group.add_argument(
+        "--no-bias-correction",
+        action="store_const",
+        const=False,
+        help="keep the biases as the float model has them",
+    )
     group.add_argument("--block-size", type=int, metavar="N", help="of int4 weights: 32, 64, 128 or 256")
 
 
@@ -102,6 +108,7 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
         "algorithm": args.algorithm,
         "calibration": args.calibration_method,
         "percentile": args.percentile,
+        "bias_correction": args.no_bias_correction,
         "block_size": args.block_size,
     }
     return {key: value for key, value in given.items() if value is not None}

@@ -64,10 +64,10 @@ class Batches:
         def batches(*portion: Any) -> Any:
             return tf.data.Dataset.from_tensors(portion).rebatch(self._batch_size)
 
-        made = tf.data.Dataset.from_generator(portions, output_signature=spec)
+        made = tf.data.Dataset.from_generator(portions, output_signature=spec).prefetch(2)
         if at_a_time > self._batch_size:
-            made = made.prefetch(1).flat_map(batches)
-        return made.apply(tf.data.experimental.assert_cardinality(passes * len(self))).prefetch(2)
+            made = made.flat_map(batches)
+        return made.apply(tf.data.experimental.assert_cardinality(passes * len(self)))
 
 
 def reader(
