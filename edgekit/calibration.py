@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -12,18 +12,52 @@ from edgekit.manifest import Input
 from edgekit.tensors import TensorSpec
 
 LEAST_SAMPLES = 10
+ENOUGH_SAMPLES = 100  # LiteRT's guide to post-training quantization: "around ~100-500 samples"
+LEAST_OVERLAP = 0.5
 
 
 def representative(source: DataSource, inputs: Sequence[TensorSpec], *, samples: int) -> Data:
     """`samples` rows spread evenly over the data. Raises DataError on too few, or on an input that never changes."""
     check_samples(samples)
-    data = load_data(source, inputs, where="calibration data").spread(samples)
+    data = load_data(source, inputs, where="calibration data", any_labels=True).spread(samples)
     if len(data) < LEAST_SAMPLES:
         raise DataError(f"{data.where}: {len(data)} samples, expected at least {LEAST_SAMPLES}")
     for name, array in data.inputs.items():
         if array.size and array.min() == array.max():
             raise DataError(f"{data.where}: '{name}' is {array.min()} everywhere; give real samples")
     return data
+
+
+def doubts(data: Data, evaluation: Data | None = None) -> tuple[str, ...]:
+    """Why ranges that are measured on these samples may not hold, one sentence each; nothing of it is refused.
+
+    Fewer than ENOUGH_SAMPLES; samples or labels that are all equal; and, with `evaluation`, a float input whose two
+    ranges have less than LEAST_OVERLAP of what they span together in common, as pixels of 0 to 1 and of 0 to 255.
+    """
+    elsewhere = () if evaluation is None else _other_ranges(data, evaluation)
+    return tuple(f"{data.where}: {doubt}" for doubt in (*_alike(data), *elsewhere))
+
+
+def _alike(data: Data) -> Iterator[str]:
+    if len(data) < ENOUGH_SAMPLES:
+        yield f"{len(data)} samples; ranges measured on {ENOUGH_SAMPLES} or more hold better"
+    for name, array in data.inputs.items():
+        if (array == array[0]).all():
+            yield f"all {len(data)} samples of '{name}' are equal; give different ones"
+    if data.labels is not None and (data.labels == data.labels[0]).all():
+        yield f"all {len(data)} samples have the same label; give samples of every kind"
+
+
+def _other_ranges(data: Data, evaluation: Data) -> Iterator[str]:
+    for name, array in data.inputs.items():
+        if not np.issubdtype(array.dtype, np.floating):
+            continue  # integers are indices, which have no scale
+        (low, high), (least, most) = _range(data, name), _range(evaluation, name)
+        if min(high, most) - max(low, least) < LEAST_OVERLAP * (max(high, most) - min(low, least)):
+            yield (
+                f"'{name}' goes from {low:g} to {high:g}, in the {evaluation.where} from {least:g} to {most:g}; "
+                "prepare both in the same way"
+            )
 
 
 def check_samples(samples: int) -> None:
@@ -38,5 +72,5 @@ def manifest_inputs(inputs: Sequence[TensorSpec], data: Data) -> tuple[Input, ..
 
 
 def _range(data: Data, name: str) -> tuple[float, float]:
-    array = data.inputs[name].astype(np.float64)
+    array = data.inputs[name]
     return float(array.min()), float(array.max())

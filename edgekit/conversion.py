@@ -15,7 +15,7 @@ from typing import Protocol
 from edgekit.errors import ConversionError, did_you_mean
 from edgekit.manifest import FORMATS, Binding
 from edgekit.metadata import ModelMetadata
-from edgekit.tensors import Array, TensorSpec
+from edgekit.tensors import Array, TensorSpec, check_finite
 from edgekit.tracing import Trace
 
 CONVERTERS = "edgekit.converters"
@@ -170,7 +170,8 @@ def find_checker(name: str) -> Checker:
 def calibration_samples(source: Source, calibration: Mapping[str, Array] | None, *, what: str) -> list[Array]:
     """The calibration arrays in the order of the inputs.
 
-    `what` ("tflite int8") is for the message. Raises ConversionError when one is missing, DataError on a wrong shape.
+    `what` ("tflite int8") is for the message. Raises ConversionError when one is missing, DataError on a wrong shape,
+    NaN or infinity.
     """
     given = calibration or {}
     missing = [name for name in source.signature_names() if not len(given.get(name, ()))]
@@ -181,6 +182,7 @@ def calibration_samples(source: Source, calibration: Mapping[str, Array] | None,
         )
     for spec in source.inputs:
         spec.check(given[spec.name], where="calibration")
+        check_finite(spec.name, given[spec.name], where="calibration")
     return [given[name] for name in source.signature_names()]
 
 

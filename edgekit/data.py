@@ -14,7 +14,7 @@ import numpy as np
 from edgekit.errors import DataError, did_you_mean
 from edgekit.files import UNREADABLE_ZIP
 from edgekit.references import import_function
-from edgekit.tensors import Array, TensorSpec, format_shape
+from edgekit.tensors import Array, TensorSpec, check_finite, format_shape
 
 LABELS_KEY = "y"
 SINGLE_INPUT_KEY = "x"
@@ -161,9 +161,7 @@ def _checked_input(arrays: Mapping[str, Array], spec: TensorSpec, where: str) ->
     if array.dtype == np.float64 and spec.dtype == "float32":
         array = array.astype(np.float32)  # numpy's default type; nothing of use is lost
     spec.check(array, where=where)
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0][0])
-        raise DataError(f"{where}: '{spec.name}' holds NaN or infinity, first in sample {row}; remove or repair it")
+    check_finite(spec.name, array, where=where)
     return array
 
 

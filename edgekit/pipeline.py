@@ -9,7 +9,7 @@ from pathlib import Path
 from edgekit.automatic import Choice, check_auto, choose
 from edgekit.budgets import Budget
 from edgekit.bundle import Bundle
-from edgekit.calibration import manifest_inputs, representative
+from edgekit.calibration import doubts, manifest_inputs, representative
 from edgekit.compression import Step, TrainingSettings, compress
 from edgekit.compression.order import check_order, needs_data
 from edgekit.compression.task import takes_class_numbers
@@ -166,9 +166,8 @@ def run(request: BuildRequest) -> Build:
         candidate = work / request.output.name
         manifest = _bundle(request, inputs, model, choice.variants, golden, candidate)
         trial = try_on(DEVICE, candidate, request.progress)
-        found = Findings(
-            manifest, choice.variants, _packed_bytes(candidate), trial, facts, choice.preferred, choice.notes
-        )
+        notes = (*choice.notes, *doubts(inputs.calibration, inputs.evaluation))
+        found = Findings(manifest, choice.variants, _packed_bytes(candidate), trial, facts, choice.preferred, notes)
         report = assemble(found, request.budget)
         return _publish(request, candidate, model, report, manifest)
 

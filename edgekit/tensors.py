@@ -63,6 +63,13 @@ class Quantization:
         return (array.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
 
+def check_finite(name: str, array: Array, *, where: str) -> None:
+    """Raise DataError when a float array of shape (n, ...) has NaN or infinity, with the first sample that has."""
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise DataError(f"{where}: '{name}' holds NaN or infinity, first in sample {row}; remove or repair it")
+
+
 def format_shape(shape: tuple[int | None, ...]) -> str:
     """`(None, 28, 28, 1)` as `(batch, 28, 28, 1)`; another dynamic dimension shows as `?`."""
     words = [

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import shutil
 import zipfile
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -206,18 +208,40 @@ def test_a_changed_byte_is_refused_with_the_members_name(
     assert not (tmp_path / "y.npz").exists()
 
 
-def test_a_budget_that_is_not_met_exits_1_and_still_reports(
-    built: Built, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture(scope="session")
+def over_budget(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> tuple[Built, str]:
+    """A build that misses its budget, by calibration data that say little; and what it prints."""
+    folder = tmp_path_factory.mktemp("over-budget")
+    sevens = digits.train["image"][digits.train["y"] == 7][:30]
+    np.savez(folder / "sevens.npz", image=255 * sevens, y=np.full(30, 7))
     text = PROJECT[: PROJECT.index("[[compress]]")] + (
-        '[targets.local]\nprecision = ["fp32"]\n[budget]\nmax_bytes = 10\nmax_p90_ms = 1000.0\n'
+        'calibration = "sevens.npz"\n[targets.local]\nprecision = ["fp32"]\n'
+        "[budget]\nmax_bytes = 10\nmax_p90_ms = 1000.0\n"
     )
-    out = tmp_path / "out"
-    assert main(["build", str(write_project(tmp_path, digits, text)), "-o", str(out), "--json"]) == 1
-    report = json.loads(capsys.readouterr().out)
+    printed = StringIO()
+    with redirect_stdout(printed):
+        assert main(["build", str(write_project(folder, digits, text)), "-o", str(folder / "out")]) == 1
+    return Built(folder / "out", json.loads((folder / "out" / "report.json").read_text())), printed.getvalue()
+
+
+def test_a_budget_that_is_not_met_exits_1_and_still_reports(over_budget: tuple[Built, str]) -> None:
+    report = over_budget[0].report
     assert {item["name"]: item["met"] for item in report["budget"]["items"]} == {"max_bytes": False, "max_p90_ms": True}
-    assert (out / "tiny-0.1.0.edgekit").exists()
+    assert over_budget[0].bundle.exists()
     assert report["model"]["float_metric"] == report["model"]["compressed_metric"]
+
+
+def test_doubts_about_the_calibration_data_are_in_the_report_and_on_the_terminal(
+    over_budget: tuple[Built, str],
+) -> None:
+    built, printed = over_budget
+    few, one_kind, elsewhere = built.report["notes"]
+    assert "30 samples; ranges measured on 100 or more" in few
+    assert "all 30 samples have the same label" in one_kind
+    assert "'image' goes from 0 to 255, in the evaluation data" in elsewhere
+    assert [line.removeprefix("note: ") for line in printed.splitlines() if line.startswith("note: ")] == [
+        few, one_kind, elsewhere,
+    ]  # fmt: skip
 
 
 def test_the_device_tests_do_not_begin_on_a_damaged_bundle(

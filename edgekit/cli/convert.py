@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     sys.path.insert(0, "")  # module:function may stand in this folder
     with tempfile.TemporaryDirectory(prefix="edgekit-convert-") as folder, atomic(args.output) as temporary:
         source = _source(args, converter, Path(folder))
-        from edgekit.calibration import representative
+        from edgekit.calibration import doubts, representative
 
         data = args.calibration and representative(args.calibration, source.inputs, samples=CALIBRATION_SAMPLES)
         candidate = Path(folder, f"converted{converter.suffix}")
@@ -55,13 +55,14 @@ def run(args: argparse.Namespace) -> int:
             source, precision=args.precision, calibration=data.inputs if data else None, output=candidate
         )
         shutil.copyfile(candidate, temporary)
+    notes = [*artifact.notes, *(doubts(data) if data else ())]
     size = args.output.stat().st_size
     result = {
         "output": str(args.output), "format": args.to, "precision": args.precision, "bytes": size,
-        "float_layers": list(artifact.float_layers), "notes": list(artifact.notes),
+        "float_layers": list(artifact.float_layers), "notes": notes,
     }  # fmt: skip
     left = f"; left in float: {', '.join(artifact.float_layers)}" if artifact.float_layers else ""
-    lines = [f"{args.output}: {args.to} {args.precision}, {size:,} bytes{left}", *artifact.notes]
+    lines = [f"{args.output}: {args.to} {args.precision}, {size:,} bytes{left}", *notes]
     emit(args, result, "\n".join(lines))
     return 0
 

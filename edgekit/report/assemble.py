@@ -42,12 +42,13 @@ class Findings:
     trial: Trial
     model: ModelFacts
     preferred: Mapping[str, str]  # target -> the variant that it runs first
-    notes: Sequence[str] = ()  # on the build as a whole
+    notes: tuple[str, ...] = ()  # on the build as a whole
 
 
 def assemble(found: Findings, budget: Budget) -> BuildReport:
     """The report, with its verdict on the budget."""
     variants = tuple(_variant(item, found) for item in found.variants)
+    unmeasured = (NO_FLOAT_METRIC,) if found.model.float_metric is None else ()
     return BuildReport(
         model=found.model,
         variants=variants,
@@ -59,7 +60,7 @@ def assemble(found: Findings, budget: Budget) -> BuildReport:
         device_tests=_tests(found.trial),
         budget=check_budget(budget, variants, found.preferred),
         provenance=dataclasses.asdict(found.manifest.provenance),
-        notes=(*found.notes, *((NO_FLOAT_METRIC,) if found.model.float_metric is None else ())),
+        notes=(*unmeasured, *found.notes),
     )
 
 

@@ -156,6 +156,21 @@ def test_calibration_of_a_wrong_shape_is_refused(untrained, tmp_path):
         converter.convert(given.source, precision="int8", calibration=samples, output=tmp_path / "x.tflite")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_calibration_that_is_not_finite_is_refused(untrained, tmp_path, value):
+    given = untrained("pair")
+    spoiled = given.inputs["b_left"].copy()
+    spoiled[2] = value
+    with pytest.raises(DataError, match=r"calibration: 'b_left' holds NaN or infinity, first in sample 2; remove"):
+        converter.convert(
+            given.source,
+            precision="int8",
+            calibration={**given.inputs, "b_left": spoiled},
+            output=tmp_path / "x.tflite",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_output_that_does_not_match_is_refused(case, converted, tmp_path):
     converted("tflite", "pair", "fp32")
     source = case("pair").source
