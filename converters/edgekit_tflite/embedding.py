@@ -21,6 +21,7 @@ from edgekit.files import UNREADABLE_ZIP
 from edgekit.metadata import ModelMetadata
 from edgekit_tflite.flat import Field, Reference, Table, UInt, write_references, write_table
 from edgekit_tflite.metadata import from_flatbuffer, label_files, to_flatbuffer
+from edgekit_tflite.reading import damage_of
 
 METADATA = "TFLITE_METADATA"
 MIN_RUNTIME_VERSION = "min_runtime_version"
@@ -60,8 +61,13 @@ class Embedded:
 def embed(content: bytes, metadata: ModelMetadata, *, where: str) -> bytes:
     """A TFLite file with metadata, whose tensors must be in the order of the file's inputs and outputs.
 
-    Raises ConversionError when the file has metadata already, or a newer layout than this knows.
+    Raises ConversionError when the file is damaged, has metadata already, or has a newer layout than this knows.
     """
+    with damage_of(where):
+        return _embedded(content, metadata, where)
+
+
+def _embedded(content: bytes, metadata: ModelMetadata, where: str) -> bytes:
     model = Table.root(content)
     if model.fields > _Model.KNOWN:
         raise ConversionError(
@@ -102,13 +108,11 @@ def read_embedded(path: Path) -> Embedded:
 
 def _entries(content: bytes, *, where: str) -> dict[str, bytes]:
     """Name -> content of what Model.metadata lists. LiteRT's verifier does not look at the numbers of its buffers."""
-    model = Table.root(content)
-    try:
+    with damage_of(f"{where}: its list of metadata"):
+        model = Table.root(content)
         buffers = model.tables(_Model.BUFFERS)
         rows = {row.text(_Entry.NAME) or "": row.number(_Entry.BUFFER) for row in model.tables(_Model.METADATA)}
         return {name: _stored(buffers[number]) for name, number in rows.items()}
-    except (struct.error, IndexError, ValueError) as problem:
-        raise ConversionError(f"{where}: its list of metadata is damaged ({problem}); make the file again") from problem
 
 
 def _stored(buffer: Table) -> bytes:

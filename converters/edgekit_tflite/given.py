@@ -8,7 +8,7 @@ from typing import Any  # Any: the generated schema's objects, which have no typ
 from edgekit.conversion import FIXED_SIGNATURE
 from edgekit.errors import ConversionError
 from edgekit_tflite.options import TFLiteOptions
-from edgekit_tflite.reading import Role, TFLiteModel, read_model
+from edgekit_tflite.reading import Role, TFLiteModel, damage_of, read_model
 
 SUFFIX = ".tflite"
 _IDENTIFIER = b"TFL3"
@@ -52,17 +52,21 @@ def precision_of(model: TFLiteModel) -> str:
 def sign(path: Path, output: Path) -> None:
     """Copy a float file; where it has no signature, its inputs and outputs get one under their own names.
 
-    Raises ConversionError on several signatures.
+    Raises ConversionError on several signatures, and on a damaged file.
     """
+    with damage_of(path):
+        output.write_bytes(_with_signature(path.read_bytes(), path))
+
+
+def _with_signature(content: bytes, path: Path) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
-    content = path.read_bytes()
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     signatures = model.signatureDefs or []
     if len(signatures) > 1:
         names = ", ".join(signature.signatureKey.decode() for signature in signatures)
         raise ConversionError(f"{path} has the signatures {names}, expected one: export one of them alone")
-    output.write_bytes(content if signatures else _packed(_signed(model)))
+    return content if signatures else _packed(_signed(model))
 
 
 def _signed(model: Any) -> Any:

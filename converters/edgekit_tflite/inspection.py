@@ -9,9 +9,9 @@ import numpy as np
 
 from edgekit.conversion import Inspection, Layer
 from edgekit.tensors import TensorSpec
-from edgekit_tflite.embedding import read_embedded
+from edgekit_tflite.embedding import Embedded, read_embedded
 from edgekit_tflite.layers import kernel_of
-from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, read_model
+from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, damage_of, read_model
 
 _BORDER = ("QUANTIZE", "DEQUANTIZE")
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
@@ -23,6 +23,11 @@ def inspect_model(path: Path) -> Inspection:
     Raises ConversionError when LiteRT does not open the file, or its metadata is damaged.
     """
     model, embedded = read_model(path), read_embedded(path)
+    with damage_of(path):
+        return _inspection(path, model, embedded)
+
+
+def _inspection(path: Path, model: TFLiteModel, embedded: Embedded) -> Inspection:
     parameters = {
         tensor.key: prod(tensor.shape)
         for operator in model.operators
@@ -78,7 +83,8 @@ def _layers(model: TFLiteModel) -> tuple[Layer, ...]:
 def _layer(operator: TFLiteOperator, constants: list[TFLiteTensor], counted: set[tuple[int, int]]) -> Layer:
     weights = [tensor for tensor in constants if tensor.role is Role.PARAMETER]
     kernel = max(weights, key=lambda tensor: prod(tensor.shape), default=None)
-    dtype = (kernel or operator.outputs[0]).dtype
+    shown = kernel or next(iter(operator.outputs), None)
+    dtype = shown.dtype if shown else "none"
     return Layer(
         name=_name(operator),
         type=operator.type,
@@ -98,5 +104,5 @@ def _sparsity(tensor: TFLiteTensor) -> float | None:
 
 
 def _name(operator: TFLiteOperator) -> str:
-    """The first of the TensorFlow names that the converter joined with semicolons."""
-    return operator.outputs[0].name.split(";")[0]
+    """The first of the TensorFlow names that the converter joined with semicolons; some operators give nothing."""
+    return operator.outputs[0].name.split(";")[0] if operator.outputs else operator.type

@@ -6,13 +6,14 @@ tables in the order of that file. Of the schema's versions, the first ("1.0.0") 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
+from math import isfinite
 from pathlib import Path
 
 from edgekit.errors import ConversionError
 from edgekit.metadata import Image, ModelMetadata, TensorMetadata
 from edgekit_tflite.flat import Byte, Fields, Table, UInt, write_table
+from edgekit_tflite.reading import damage_of
 
 IDENTIFIER = b"M001"
 PARSER_VERSION = "1.0.0"
@@ -107,10 +108,8 @@ def from_flatbuffer(content: bytes, files: Callable[[str], bytes], *, where: Pat
     """
     if content[4:8] != IDENTIFIER:
         raise ConversionError(f"{where}: its metadata begins with {content[4:8]!r}, expected {IDENTIFIER!r}")
-    try:
+    with damage_of(f"{where}: its metadata"):
         return _read_model(Table.root(content), files)
-    except (struct.error, IndexError, ValueError, TypeError) as problem:
-        raise ConversionError(f"{where}: its metadata is damaged ({problem}); make the file again") from problem
 
 
 def _label_file(metadata: ModelMetadata, tensor: TensorMetadata) -> str:
@@ -181,7 +180,10 @@ def _read_tensor(tensor: Table, files: Callable[[str], bytes]) -> TensorMetadata
 
 
 def _floats(table: Table | None, number: int) -> tuple[float, ...] | None:
-    return None if table is None else table.floats(number)
+    values = None if table is None else table.floats(number)
+    if values is not None and not all(map(isfinite, values)):
+        raise ValueError(f"a number in it is {next(value for value in values if not isfinite(value))}")
+    return values
 
 
 def _is_normalization(unit: Table) -> bool:

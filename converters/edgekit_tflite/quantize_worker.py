@@ -32,7 +32,7 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
 
     precision = request["precision"]
     options = parse(TFLiteOptions, request["options"], where="TFLite options")
-    operators = name_operators(read_model(Path(request["model"])), request["layers"])
+    operators = name_operators(read_model(Path(request["model"]), here=True), request["layers"])
     settled = settle(operators, precision, options, _takes)
     base = Setting(precision.removesuffix("-float-io"))
     quantizer = Quantizer(request["model"])

@@ -1,22 +1,30 @@
 """A TFLite file as values: its signature's tensors and its operators, read through the flatbuffer schema.
 
-The interpreter opens the file first: its verifier refuses what is truncated or foreign before the schema reads it.
+The interpreter opens the file first: its verifier refuses what is truncated or foreign before the schema reads it. It
+does so in a process of its own, since what passes the verifier can still crash the interpreter.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # Any: the generated schema's objects, which have no types
 
 import numpy as np
 
+from edgekit import workers
 from edgekit.errors import ConversionError
 from edgekit.tensors import Array, Quantization
 
 _INSTALL = 'pip install "edgekit[tflite]"'
+_OPENER = "edgekit_tflite.opening_worker"
+_OPENING_TIMEOUT_S = 120.0
+# What the generated schema and numpy raise on a FlatBuffer whose parts do not fit together.
+_DAMAGE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, struct.error)
 
 
 class Role(enum.Enum):
@@ -67,12 +75,31 @@ class TFLiteModel:
     operators: tuple[TFLiteOperator, ...]
 
 
-def read_model(path: Path) -> TFLiteModel:
-    """Read one file. Raises ConversionError when LiteRT does not open it."""
-    _open(path)
+def read_model(path: Path, *, here: bool = False) -> TFLiteModel:
+    """Read one file. Raises ConversionError when LiteRT does not open it, or crashes on it.
+
+    `here` opens it in this process, which is then a worker's.
+    """
+    if not path.is_file():
+        raise ConversionError(f"{path}: no such file")
+    if here:
+        check_opens(path)
+    else:
+        workers.call(
+            _OPENER,
+            {"path": str(path)},
+            timeout_s=_OPENING_TIMEOUT_S,
+            what=f"opening {path}",
+            error=ConversionError,
+        )
+    with damage_of(path):
+        return parse_model(path.read_bytes())
+
+
+def parse_model(content: bytes) -> TFLiteModel:
+    """The values of a file that LiteRT opens. Raises, on a damaged one, what `damage_of` knows."""
     from ai_edge_litert import schema_py_generated as schema
 
-    content = path.read_bytes()
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     tensors = [_tensors(model, content, number) for number in range(len(model.subgraphs))]
     main = model.subgraphs[0]
@@ -94,15 +121,24 @@ def _named(
     return {names[index] if index in names else tensors[index].name: tensors[index] for index in indexes}
 
 
-def _open(path: Path) -> None:
+@contextmanager
+def damage_of(what: Path | str) -> Iterator[None]:
+    """Turn what reading a damaged FlatBuffer raises into a ConversionError that names it."""
+    try:
+        yield
+    except _DAMAGE as problem:
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
+        raise ConversionError(f"{what} is damaged ({reason}); copy or make the file again") from problem
+
+
+def check_opens(path: Path) -> None:
+    """Open a file in this process. Raises ConversionError when LiteRT refuses it; some files crash it."""
     try:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError as problem:
         raise ConversionError(
             f"a TFLite file is read with ai-edge-litert, which is not installed: {_INSTALL}"
         ) from problem
-    if not path.is_file():
-        raise ConversionError(f"{path}: no such file")
     try:
         resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         Interpreter(str(path), experimental_op_resolver_type=resolver).allocate_tensors()
@@ -141,6 +177,7 @@ def _stored(model: Any, content: bytes, tensor: Any) -> Array:
 def _tensor(tensor: Any, key: tuple[int, int], stored: Array) -> TFLiteTensor:
     quantization = tensor.quantization
     scales = _values(quantization.scale if quantization else None)
+    points = _values(quantization.zeroPoint if quantization else None) or [0] * len(scales)
     dtype = _dtype_name(tensor.type)
     trained = bool(scales) or "float" in dtype
     return TFLiteTensor(
@@ -149,7 +186,7 @@ def _tensor(tensor: Any, key: tuple[int, int], stored: Array) -> TFLiteTensor:
         shape=tuple(int(size) for size in _values(tensor.shape)),
         dtype=dtype,
         scales=tuple(float(scale) for scale in scales),
-        zero_points=tuple(int(point) for point in _values(quantization.zeroPoint if quantization else None)),
+        zero_points=tuple(int(point) for point in points),
         data=stored,
         role=Role.ACTIVATION if not stored.size else Role.PARAMETER if trained else Role.CONSTANT,
         axis=int(quantization.quantizedDimension) if quantization else 0,

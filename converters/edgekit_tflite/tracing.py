@@ -27,7 +27,7 @@ from edgekit.tracing import (
     output_key,
 )
 from edgekit_tflite.cutting import CUT, cut_model
-from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, read_model
+from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, damage_of, read_model
 
 _CHANNEL_AXIS = -1  # TFLite is channels-last
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
@@ -41,12 +41,13 @@ class TFLiteTrace:
     engine = "litert"
 
     def __init__(self, path: Path) -> None:
-        """Raises ConversionError when LiteRT does not open the file."""
-        model = read_model(path)
+        """Raises ConversionError when LiteRT does not open the file; some files crash it."""
+        model = read_model(path, here=True)
         self._path = path
-        self.inputs, self.input_specs = _borders(model.inputs)
-        self.outputs, self.output_specs = _borders(model.outputs)
-        listed, kernels = _rows(model), _kernels(model)
+        with damage_of(path):
+            self.inputs, self.input_specs = _borders(model.inputs)
+            self.outputs, self.output_specs = _borders(model.outputs)
+            listed, kernels = _rows(model), _kernels(model)
         rows = _distinct(listed)
         self.ambiguous = tuple(row.name for at, row in listed.items() if at not in rows)
         self.tensors: tuple[TracedTensor, ...] = tuple(
