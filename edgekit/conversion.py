@@ -6,11 +6,11 @@ whose name is the format and whose value is an object with this Protocol.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edgekit.errors import ConversionError, did_you_mean
 from edgekit.manifest import FORMATS, Binding
@@ -129,6 +129,18 @@ class Converter(Protocol):
         """Open one file of this format to see its activations. Raises ConversionError.
 
         Engines crash on some files: call it in a process of its own.
+        """
+        ...
+
+
+@runtime_checkable
+class NpuConverter(Protocol):
+    """A converter that can also have its files compiled ahead of time for a phone's NPU."""
+
+    def npu_compiler(self, npu: str) -> Callable[[Path, Path], str]:
+        """What compiles a file of this format for "VENDOR:SOC", writes another, and says what came of it.
+
+        Raises ConfigError; the function raises ConversionError that says what is missing.
         """
         ...
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from edgekit_tflite.embedding import embed, keep_files
 from edgekit_tflite.given import SUFFIX, is_finished, sign
 from edgekit_tflite.inspection import float_layers, float_weights, inspect_model
 from edgekit_tflite.layers import kernel_of
+from edgekit_tflite.npu import compile_for, parse_npu
 from edgekit_tflite.options import DYNAMIC, STATIC, TFLiteOptions
 from edgekit_tflite.reading import TFLiteModel, TFLiteTensor, read_model
 from edgekit_tflite.tracing import TFLiteTrace
@@ -77,6 +79,10 @@ class TFLiteConverter:
     def trace(self, path: Path) -> TFLiteTrace:
         """Every activation, and the file in parts. Raises ConversionError."""
         return TFLiteTrace(path)
+
+    def npu_compiler(self, npu: str) -> Callable[[Path, Path], str]:
+        """What compiles a `.tflite` for "qualcomm:SM8650" and the like. Raises ConfigError."""
+        return partial(compile_for, parse_npu(npu))
 
     def _make(
         self, source: Source, precision: str, calibration: Mapping[str, Array] | None

@@ -6,11 +6,11 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgekit.cli.output import add_allow_code, add_architecture, emit, quiet_tensorflow
-from edgekit.conversion import Converter, Source, check_precision, find_converter
+from edgekit.conversion import Converter, NpuConverter, Source, check_precision, find_converter
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
 from edgekit.given import CONVERTED, converted_source, saved_model_source
@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--calibration", metavar="DATA", help="an .npz or module:function of real inputs, for integers")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--npu", metavar="VENDOR:SOC", help="compile the .tflite ahead of time for a phone's NPU: qualcomm:SM8650"
+    )
     _add_settings(parser.add_argument_group("settings of integer TFLite files (docs/phones.md)"))
     add_allow_code(parser)
     add_architecture(parser)
@@ -44,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         converter = converter.with_options(settings, where=f"settings of --to {args.to}")
     if args.output.suffix != converter.suffix:
         raise ConversionError(f"output is {args.output.name}, expected a name that ends in {converter.suffix}")
+    compile_npu = _npu_compiler(converter, args.npu) if args.npu else None
     sys.path.insert(0, "")  # module:function may stand in this folder
     with tempfile.TemporaryDirectory(prefix="edgekit-convert-") as folder, atomic(args.output) as temporary:
         source = _source(args, converter, Path(folder))
@@ -54,8 +58,11 @@ def run(args: argparse.Namespace) -> int:
         artifact = converter.convert(
             source, precision=args.precision, calibration=data.inputs if data else None, output=candidate
         )
-        shutil.copyfile(candidate, temporary)
-    notes = [*artifact.notes, *(doubts(data) if data else ())]
+        notes = [*artifact.notes, *(doubts(data) if data else ())]
+        if compile_npu is None:
+            shutil.copyfile(candidate, temporary)
+        else:
+            notes.append(compile_npu(candidate, temporary))
     size = args.output.stat().st_size
     result = {
         "output": str(args.output), "format": args.to, "precision": args.precision, "bytes": size,
@@ -80,6 +87,12 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
         return saved_model_source(args.model, work, allow_code=args.allow_code)
     loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code)
     return export_source(loaded, work)
+
+
+def _npu_compiler(converter: Converter, npu: str) -> Callable[[Path, Path], str]:
+    if not isinstance(converter, NpuConverter):
+        raise ConfigError(f"--npu is for --to tflite, not {converter.format}: leave it out")
+    return converter.npu_compiler(npu)
 
 
 def _add_settings(group: argparse._ArgumentGroup) -> None:
