@@ -84,6 +84,7 @@ class Inspection:
     layers: tuple[Layer, ...]
     metadata: ModelMetadata | None = None
     min_runtime_version: str | None = None  # of TensorFlow, as a TFLite file states it
+    precision: str | None = None  # the name that describes the whole file best; None where the format does not tell
 
 
 class Converter(Protocol):

@@ -66,6 +66,7 @@ class TracedTensor:
     channel_axis: int
     grid: Grid | None  # None where it stays float
     kernel: str | None  # key in the trace's kernels
+    readers: tuple[str, ...] = ()  # names of the activations that are computed from it, where the format tells
 
 
 class Trace(Protocol):

@@ -10,6 +10,7 @@ import numpy as np
 from edgekit.conversion import Inspection, Layer
 from edgekit.tensors import TensorSpec
 from edgekit_tflite.embedding import Embedded, read_embedded
+from edgekit_tflite.given import precision_of
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, damage_of, read_model
 
@@ -43,6 +44,7 @@ def _inspection(path: Path, model: TFLiteModel, embedded: Embedded) -> Inspectio
         layers=_layers(model),
         metadata=embedded.metadata,
         min_runtime_version=embedded.min_runtime_version,
+        precision=precision_of(model),
     )
 
 

@@ -31,6 +31,7 @@ from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTens
 
 _CHANNEL_AXIS = -1  # TFLite is channels-last
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
+_BORDER = ("QUANTIZE", "DEQUANTIZE")
 
 Rows = dict[tuple[int, int], TracedTensor]
 
@@ -48,10 +49,11 @@ class TFLiteTrace:
             self.inputs, self.input_specs = _borders(model.inputs)
             self.outputs, self.output_specs = _borders(model.outputs)
             listed, kernels = _rows(model), _kernels(model)
-        rows = _distinct(listed)
+            rows, readers = _distinct(listed), _readers(model, listed)
         self.ambiguous = tuple(row.name for at, row in listed.items() if at not in rows)
         self.tensors: tuple[TracedTensor, ...] = tuple(
-            replace(row, kernel=row.key if row.kernel in kernels else None) for row in rows.values()
+            replace(row, kernel=row.key if row.kernel in kernels else None, readers=readers[at])
+            for at, row in rows.items()
         )
         self.activations: Mapping[str, str] = {row.key: row.name for row in self.tensors}
         self.kernels: Mapping[str, Kernel] = {
@@ -161,6 +163,33 @@ def _computing(model: TFLiteModel) -> list[TFLiteOperator]:
             reached.update(tensor.key for tensor in operator.outputs)
             found.append(operator)
     return found
+
+
+def _readers(model: TFLiteModel, rows: Rows) -> dict[tuple[int, int], tuple[str, ...]]:
+    """The names of what is computed from each activation.
+
+    What keeps its grid (a reshape, a maximum) hands its values on, so that its readers are the activation's as well.
+    """
+    operators = _computing(model)
+    shown_as = {
+        operator.inputs[0].key: operator.outputs[0].key
+        for operator in operators
+        if operator.type == "QUANTIZE" and operator.outputs[0].key in rows
+    }
+    stands_for = {at: (at,) for at in rows} | {at: (shown,) for at, shown in shown_as.items()}
+    found: dict[tuple[int, int], list[str]] = {at: [] for at in rows}
+    for operator in operators:
+        sources = [at for tensor in operator.inputs for at in stands_for.get(tensor.key, ())]
+        for tensor in operator.outputs:
+            made = shown_as.get(tensor.key, tensor.key)
+            if operator.type in _BORDER:
+                stands_for.setdefault(tensor.key, tuple(sources))
+            elif made in rows:
+                for at in sources:
+                    found[at].append(rows[made].name)
+                same = [at for at in sources if rows[at].grid is not None and rows[at].grid == rows[made].grid]
+                stands_for[tensor.key] = (made, *same)
+    return {at: tuple(dict.fromkeys(names)) for at, names in found.items()}
 
 
 def _becomes_quantized(operator: TFLiteOperator, rows: Rows) -> bool:

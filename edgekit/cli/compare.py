@@ -1,4 +1,4 @@
-"""`edgekit compare A B --data D [--layers]`: how near B is to A, and which layers cost what."""
+"""`edgekit compare A B --data D [--layers] [--fix]`: how near B is to A, which layers cost what, and their repair."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit.cli.output import add_allow_code, add_architecture, emit, quiet_tensorflow
 from edgekit.cli.progress import shown_progress
 from edgekit.cli.table import table
+from edgekit.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgekit.comparing import Comparison
@@ -29,6 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="DATA", help="an .npz or module:function of real inputs")
     parser.add_argument("--samples", type=int, default=64, metavar="N", help="rows used, spread over the data (64)")
     parser.add_argument("--layers", action="store_true", help="also compare layer by layer, and name the culprits")
+    group = parser.add_argument_group("repair of an int8 .tflite (docs/comparing.md)")
+    group.add_argument(
+        "--fix", action="store_true", help="keep as few layers wider as needed; with --layers, which it implies"
+    )
+    group.add_argument("-o", "--output", metavar="FILE", help="where --fix writes the .tflite")
+    group.add_argument("--max-drop", type=float, metavar="POINTS", help="of top-1 below A that --fix allows (0.5)")
+    group.add_argument("--min-snr", type=float, metavar="DB", help="SNR that --fix reaches instead, for any outputs")
+    group.add_argument("--calibration", metavar="DATA", help="what --fix measures ranges on (default: --data)")
     add_allow_code(parser)
     add_architecture(parser)
 
@@ -38,6 +47,10 @@ def run(args: argparse.Namespace) -> int:
     sys.path.insert(0, "")  # module:function may stand in this folder
     if not all(side.partition("#")[0].endswith(CONVERTED) for side in (args.reference, args.other)):
         quiet_tensorflow()
+    return _fix(args) if _wants_fix(args) else _compare(args)
+
+
+def _compare(args: argparse.Namespace) -> int:
     from edgekit.comparing import compare
 
     found = compare(
@@ -52,6 +65,44 @@ def run(args: argparse.Namespace) -> int:
     )
     emit(args, _json(args, found), _text(args, found))
     return 0
+
+
+def _wants_fix(args: argparse.Namespace) -> bool:
+    """Raise ConfigError for a flag of --fix without it, and for --fix without an output."""
+    if args.fix and args.output is None:
+        raise ConfigError("--fix writes a file: say where with -o FILE.tflite")
+    flags = {
+        "-o": args.output, "--max-drop": args.max_drop, "--min-snr": args.min_snr, "--calibration": args.calibration
+    }  # fmt: skip
+    alone = next((flag for flag, value in flags.items() if value is not None), None)
+    if alone is not None and not args.fix:
+        raise ConfigError(f"{alone} is for --fix: add it, or leave {alone} out")
+    return bool(args.fix)
+
+
+def _fix(args: argparse.Namespace) -> int:
+    from edgekit.cli.fix_report import fix_json, fix_lines
+    from edgekit.fixing import fix, widened
+    from edgekit.goals import Budget
+
+    found = fix(
+        args.reference,
+        args.other,
+        args.data,
+        args.output,
+        samples=args.samples,
+        budget=Budget(args.max_drop, args.min_snr),
+        calibration=args.calibration,
+        architecture=args.architecture,
+        allow_code=args.allow_code,
+        progress=shown_progress(),
+    )
+    best = found.best
+    settings = widened(best.precision, best.layers) if best and best.met and best.layers else {}
+    result = {**_json(args, found.comparison), "fix": fix_json(found, args.output, settings)}
+    text = "\n".join([_text(args, found.comparison), "", *fix_lines(found, args.output, settings)])
+    emit(args, result, text)
+    return 0 if found.met else 1
 
 
 def _json(args: argparse.Namespace, found: Comparison) -> dict[str, object]:

@@ -43,6 +43,7 @@ class LayerParity:
     cosine: float | None  # None when a side is all zero
     saturation: float | None  # fraction of values that lie outside of the range; None where the output stays float
     rounding_share: float | None  # fraction of the introduced error that rounding the output makes; the rest: weights
+    readers: tuple[str, ...]  # the tensors computed from it, past what hands its values on; () in ONNX
     reasons: tuple[Reason, ...]  # the likeliest first; () when the layer introduces no error
 
     @property

@@ -12,11 +12,14 @@ from edgekit.comparison.layers import LayerComparison
 from edgekit.errors import ConversionError
 from edgekit.manifest import Binding
 from edgekit.runtime.arrays import read_npz, write_npz
+from edgekit.runtime.timing import Timing
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec
 
 _TIMEOUT_S = 1800.0
 _WORKER = "edgekit.comparison.worker"
+
+Timings = dict[str, Timing]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,17 @@ def run_file(file: ModelFile, inputs: Mapping[str, Array], *, label: str) -> dic
         request = {"task": "run", "file": asdict(file), "inputs": str(given), "outputs": str(result)}
         _call(request, f"running {label}")
         return read_npz(result)
+
+
+def time_files(files: Mapping[str, ModelFile], inputs: Mapping[str, Array], *, warmup: int, runs: int) -> Timings:
+    """The latency of one sample in each file, one thread, in turns. Raises ConversionError, EngineError."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-compare-") as folder:
+        given = Path(folder, "inputs.npz")
+        write_npz(given, inputs)
+        described = {name: asdict(file) for name, file in files.items()}
+        request = {"task": "time", "files": described, "inputs": str(given), "warmup": warmup, "runs": runs}
+        reply = _call(request, f"timing {', '.join(files)}")
+    return {name: parse(Timing, timing, where="timing", error=ConversionError) for name, timing in reply.items()}
 
 
 def compare_files(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any  # Any: the request, which is JSON
 
@@ -11,8 +13,9 @@ from edgekit.comparison.layerwise import compare_layers
 from edgekit.comparison.model_file import ModelFile
 from edgekit.conversion import find_converter
 from edgekit.manifest import Input, Member, Variant
-from edgekit.runtime import open_file
+from edgekit.runtime import Session, open_file
 from edgekit.runtime.arrays import read_npz, write_npz
+from edgekit.runtime.timing import measure
 from edgekit.strict import parse
 from edgekit.tensors import Array
 from edgekit.tracing import Values
@@ -38,11 +41,31 @@ def _describe(request: dict[str, Any]) -> dict[str, object]:
 
 
 def _run(request: dict[str, Any]) -> dict[str, object]:
-    file = _file(request["file"])
-    inputs = [Input(spec.name, spec.shape, spec.dtype) for spec in file.inputs]
-    with open_file(Path(file.path), _variant(file), inputs, file.outputs) as session:
+    with _opened(_file(request["file"])) as session:
         write_npz(Path(request["outputs"]), session.run(read_npz(Path(request["inputs"]))))
     return {}
+
+
+def _time(request: dict[str, Any]) -> dict[str, object]:
+    inputs = read_npz(Path(request["inputs"]))
+    with ExitStack() as stack:
+        sessions = {name: stack.enter_context(_opened(_file(file))) for name, file in request["files"].items()}
+        samples = {name: _first(session, inputs) for name, session in sessions.items()}
+        calls = {name: partial(session.run, samples[name]) for name, session in sessions.items()}
+        timings = measure(calls, warmup=request["warmup"], runs=request["runs"])
+    return {name: asdict(timing) for name, timing in timings.items()}
+
+
+def _first(session: Session, inputs: dict[str, Array]) -> dict[str, Array]:
+    """One sample under the session's own names, of which a single one may differ."""
+    names = [spec.name for spec in session.inputs]
+    given = inputs if len(names) > 1 else dict(zip(names, inputs.values(), strict=True))
+    return {name: given[name][:1] for name in names}
+
+
+def _opened(file: ModelFile) -> Session:
+    inputs = [Input(spec.name, spec.shape, spec.dtype) for spec in file.inputs]
+    return open_file(Path(file.path), _variant(file), inputs, file.outputs)
 
 
 def _variant(file: ModelFile) -> Variant:
@@ -84,7 +107,7 @@ def _file(described: object) -> ModelFile:
     return parse(ModelFile, described, where="request")
 
 
-_TASKS = {"describe": _describe, "run": _run, "layers": _layers}
+_TASKS = {"describe": _describe, "run": _run, "layers": _layers, "time": _time}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,182 @@
+"""A trained classifier with one planted outlier channel: int8 collapses, and `--fix` repairs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.comparison.model_file import describe, run_file
+from edgekit.conversion import Source, find_converter
+from edgekit.exporting import export_source
+from edgekit.loading import load
+from tests.conftest import Digits
+
+Run = Callable[..., Any]
+
+FACTOR = 200.0
+HELD_BACK = 297
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What a user has: the model, its float and its int8 file, and data."""
+
+    model: Path
+    float_file: Path
+    int8: Path
+    train: Path
+    test: Path
+
+    def accuracy(self, path: Path) -> float:
+        """Top-1 of a file, counted here."""
+        with np.load(self.test) as data:
+            outputs = run_file(describe(path, "tflite"), {"image": data["image"]}, label=path.name)
+            return float(np.mean(outputs["probabilities"].argmax(axis=1) == data["y"]))
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Planted:
+    folder = tmp_path_factory.mktemp("planted")
+    model = trained(digits)
+    plant(model)
+    model.save(folder / "model.keras")
+    source = export_source(load(folder / "model.keras", trusted=True), folder)
+    files = {
+        precision: convert(source, precision, digits.train["image"][:200], folder) for precision in ("fp32", "int8")
+    }
+    return Planted(folder / "model.keras", files["fp32"], files["int8"], digits.train_file, digits.test_file)
+
+
+def convert(source: Source, precision: str, images: np.ndarray, folder: Path) -> Path:
+    path = folder / f"{precision}.tflite"
+    find_converter("tflite").convert(source, precision=precision, calibration={"image": images}, output=path)
+    return path
+
+
+def trained(digits: Digits) -> Any:
+    """Separable convolutions and two dense layers: 8,900 parameters, most of them in `hidden`."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(1)
+    image = outputs = keras.Input((8, 8, 1), name="image")
+    outputs = layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(outputs)
+    outputs = layers.DepthwiseConv2D(3, padding="same", activation="relu", name="depthwise")(outputs)
+    outputs = layers.Conv2D(16, 1, activation="relu", name="pointwise")(outputs)
+    outputs = layers.Flatten(name="flatten")(layers.MaxPooling2D(name="pool")(outputs))
+    outputs = layers.Dense(32, activation="relu", name="hidden")(outputs)
+    model = keras.Model(image, layers.Dense(10, activation="softmax", name="probabilities")(outputs), name="planted")
+    model.compile(keras.optimizers.Adam(5e-3), "sparse_categorical_crossentropy")
+    model.fit(digits.train["image"], digits.train["y"], batch_size=64, epochs=10, verbose=0)
+    return model
+
+
+def plant(model: Any) -> None:
+    """The channel of `stem` that reaches furthest is multiplied, its weights in `depthwise` divided: float is equal."""
+    kernel, bias = model.get_layer("stem").get_weights()
+    channel = int(np.abs(kernel).sum(axis=(0, 1, 2)).argmax())
+    kernel[..., channel] *= FACTOR
+    bias[channel] *= FACTOR
+    model.get_layer("stem").set_weights([kernel, bias])
+    kernel, bias = model.get_layer("depthwise").get_weights()
+    kernel[:, :, channel] /= FACTOR
+    model.get_layer("depthwise").set_weights([kernel, bias])
+
+
+def test_a_planted_outlier_is_found_and_repaired(edgekit: Run, planted: Planted, tmp_path: Path) -> None:
+    output = tmp_path / "fixed.tflite"
+    ended = edgekit(
+        "compare", planted.model, planted.int8, "--data", planted.test, "--layers", "--fix", "-o", output,
+        "--calibration", planted.train, "--json",
+    )  # fmt: skip
+    assert ended.exit_code == 0
+    found = ended.json
+    worst = next(layer for layer in found["layers"] if layer["tensor"] == found["culprits"][0])
+    assert worst["name"] == "stem"
+    fix = found["fix"]
+    assert (fix["goal"], fix["rows"], fix["met"], fix["needed"]) == ("top-1 accuracy", HELD_BACK, True, True)
+    assert fix["value"] < fix["float_value"] - 0.05  # plain int8 collapses
+    assert fix["best"]["value"] >= fix["float_value"] - 0.005
+    assert 0 < fix["weight_share"] <= 0.10
+    assert set(fix["best"]["layers"]) <= {"stem", "depthwise"}
+    assert fix["cost"]["bytes_after"] == output.stat().st_size == fix["best"]["bytes"]
+    assert fix["cost"]["after"]["median_ms"] > 0
+    assert planted.accuracy(output) == fix["best"]["value"]
+    assert fix["other"]["bytes"] >= fix["best"]["bytes"]
+
+
+def test_the_lines_to_paste_make_the_same_file(edgekit: Run, planted: Planted, tmp_path: Path) -> None:
+    import tomllib
+
+    output = tmp_path / "fixed.tflite"
+    ended = edgekit(
+        "compare", planted.float_file, planted.int8, "--data", planted.test, "--fix", "-o", output,
+        "--calibration", planted.train,
+    )  # fmt: skip
+    assert ended.exit_code == 0
+    words, _, pasted = ended.stdout.partition("[convert.tflite]\n")
+    assert "Cost: " in words
+    settings = tomllib.loads(pasted)
+    converter = find_converter("tflite").with_options(settings, where="pasted")
+    again = tmp_path / "again.tflite"
+    with np.load(planted.train) as data:
+        images = data["image"][np.linspace(0, len(data["image"]) - 1, 200).astype(int)]
+    from edgekit.given import converted_source
+
+    source = converted_source(planted.float_file, converter, tmp_path)
+    converter.convert(source, precision="int8", calibration={"image": images}, output=again)
+    assert again.read_bytes() == output.read_bytes()
+
+
+def test_when_no_set_of_layers_meets_the_budget(edgekit: Run, planted: Planted, tmp_path: Path) -> None:
+    output = tmp_path / "fixed.tflite"
+    argv = ("compare", planted.model, planted.int8, "--data", planted.test, "--fix", "-o", output, "--min-snr", "200")
+    ended = edgekit(*argv)
+    assert ended.exit_code == 1
+    assert "the budget asks for at least 200.0 dB." in ended.stdout
+    assert "No set of layers meets it. The best of " in ended.stdout
+    assert not output.exists()
+
+
+def test_a_file_that_meets_the_budget_already(edgekit: Run, planted: Planted, tmp_path: Path) -> None:
+    output = tmp_path / "fixed.tflite"
+    argv = ("compare", planted.model, planted.int8, "--data", planted.test, "--fix", "-o", output, "--max-drop", "99")
+    ended = edgekit(*argv)
+    assert ended.exit_code == 0
+    assert ended.stdout.splitlines()[-1] == "B meets the budget: nothing to fix, nothing written."
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "options", "expected"),
+    [
+        ("float_file", ("-o", "new.tflite"), "fp32.tflite is fp32: --fix is for int8 and int8-float-io"),
+        ("model", ("-o", "new.tflite"), "is a Keras model: --layers looks into a converted file"),
+        ("int8", ("-o", "new.onnx"), "output is new.onnx, expected a name that ends in .tflite"),
+        ("int8", (), "--fix writes a file: say where with -o FILE.tflite"),
+        ("int8", ("-o", "new.tflite", "--max-drop", "101"), "--max-drop is 101 points, expected 0 to 100"),
+    ],
+)
+def test_what_cannot_be_fixed(
+    edgekit: Run, planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str,
+    options: tuple[str, ...], expected: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    side = getattr(planted, other)
+    ended = edgekit("compare", planted.model, side, "--data", planted.test, "--fix", *options, "--json")
+    assert ended.exit_code == 2
+    assert expected in json.loads(ended.stdout)["error"]["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", ["-o", "--max-drop", "--min-snr", "--calibration"])
+def test_flags_of_fix_alone(edgekit: Run, planted: Planted, flag: str) -> None:
+    ended = edgekit("compare", planted.model, planted.int8, "--data", planted.test, flag, "1")
+    assert ended.exit_code == 2
+    assert f"{flag} is for --fix: add it" in ended.stderr
