@@ -1,4 +1,4 @@
-"""A net of EfficientNet's blocks (swish, squeeze-excite) trained on real digits: plain int8, and what `--fix` makes of it.
+"""EfficientNet's blocks (swish, squeeze-excite) trained on real digits: plain int8, and what `--fix` does for it.
 
     python benchmarks/int8_repair.py [--planted] [-o FOLDER]
 

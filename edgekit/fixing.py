@@ -254,7 +254,8 @@ class _Search:
         if layers:
             converter = converter.with_options(widened(wide, layers), where="--fix")
         path = work / f"attempt-{len(self.attempts)}{SUFFIX}"
-        with self.progress.task(f"fix: {counted(len(layers), 'layer')} at {wide}", 1) as advance:
+        words = f"{counted(len(layers), 'layer')} at {wide}" if layers else "nothing wider"
+        with self.progress.task(f"fix: {words}", 1) as advance:
             artifact = converter.convert(source, precision=self.precision, calibration=self.calibration, output=path)
             file = ModelFile(
                 str(path), FORMAT, artifact.engine, source.inputs, source.outputs, artifact.inputs, artifact.outputs
@@ -293,4 +294,5 @@ def _find(search: _Search, layers: _NamedLayers) -> _Found:
         return _Found(least, None, (f"{WIDE_INTEGER} could not be tried: {problem}",))
     if other is None:
         return _Found(least)
-    return _Found(*sorted([least, other], key=lambda tried: tried.bytes))
+    best, worse = sorted([least, other], key=lambda tried: tried.bytes)
+    return _Found(best, worse)

@@ -33,7 +33,8 @@ _CHANNEL_AXIS = -1  # TFLite is channels-last
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
 _BORDER = ("QUANTIZE", "DEQUANTIZE")
 
-Rows = dict[tuple[int, int], TracedTensor]
+Key = tuple[int, int]  # as TFLiteTensor.key
+Rows = dict[Key, TracedTensor]
 
 
 class TFLiteTrace:
@@ -165,7 +166,7 @@ def _computing(model: TFLiteModel) -> list[TFLiteOperator]:
     return found
 
 
-def _readers(model: TFLiteModel, rows: Rows) -> dict[tuple[int, int], tuple[str, ...]]:
+def _readers(model: TFLiteModel, rows: Rows) -> dict[Key, tuple[str, ...]]:
     """The names of what is computed from each activation.
 
     What keeps its grid (a reshape, a maximum) hands its values on, so that its readers are the activation's as well.
@@ -176,8 +177,9 @@ def _readers(model: TFLiteModel, rows: Rows) -> dict[tuple[int, int], tuple[str,
         for operator in operators
         if operator.type == "QUANTIZE" and operator.outputs[0].key in rows
     }
-    stands_for = {at: (at,) for at in rows} | {at: (shown,) for at, shown in shown_as.items()}
-    found: dict[tuple[int, int], list[str]] = {at: [] for at in rows}
+    stands_for: dict[Key, tuple[Key, ...]] = {at: (at,) for at in rows}
+    stands_for |= {at: (shown,) for at, shown in shown_as.items()}
+    found: dict[Key, list[str]] = {at: [] for at in rows}
     for operator in operators:
         sources = [at for tensor in operator.inputs for at in stands_for.get(tensor.key, ())]
         for tensor in operator.outputs:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgekit.runtime.timing import Timing
     from edgekit.widening import Attempt
 
-_PRECISION_WORDS = {"fp32": "float32", "int16x8": "int16 activations"}
+_PRECISION_WORDS = {"fp32": "in float32", "int16x8": "with int16 activations (int16x8)"}
 
 
 def fix_json(found: Fix, output: str, settings: dict[str, object]) -> dict[str, object]:
@@ -53,11 +53,11 @@ def fix_lines(found: Fix, output: str, settings: dict[str, object]) -> list[str]
         return [*lines, "B meets the budget: nothing to fix, nothing written."]
     if found.cost is None:
         return [*lines, *_missed(found, best)]
-    lines.append(f"{output}: {figure(goal, best.value)}, {_kept(best, found.weight_share)}.")
+    lines.append(f"Written to {output}: {figure(goal, best.value)} with {_kept(best, found.weight_share)}.")
     lines.append(_cost_line(found.cost))
     if found.other is not None:
         lines.append(
-            f"As good within the budget: {_kept_layers(found.other)}, {figure(goal, found.other.value)}, "
+            f"Within the budget, too: {figure(goal, found.other.value)} with {_kept_layers(found.other)}, "
             f"{found.other.bytes:,} bytes."
         )
     lines += [f"Note: {note}." for note in found.notes]
@@ -83,7 +83,7 @@ def _kept(attempt: Attempt, share: float) -> str:
 
 
 def _kept_layers(attempt: Attempt) -> str:
-    return f"{', '.join(attempt.layers)} kept in {_PRECISION_WORDS[attempt.precision]}"
+    return f"{', '.join(attempt.layers)} {_PRECISION_WORDS[attempt.precision]}"
 
 
 def _cost_line(cost: Cost) -> str:
