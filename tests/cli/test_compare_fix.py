@@ -98,7 +98,9 @@ def test_a_planted_outlier_is_found_and_repaired(edgekit: Run, planted: Planted,
     assert ended.exit_code == 0
     found = ended.json
     worst = next(layer for layer in found["layers"] if layer["tensor"] == found["culprits"][0])
-    assert worst["name"] == "stem"
+    assert (worst["name"], worst["reasons"][0]["cause"]) == ("stem", "range-outliers")
+    readers = {layer["name"]: layer["readers"] for layer in found["layers"]}
+    assert len(readers["pointwise"]) == 3  # pool and flatten hand the values on to `hidden`
     fix = found["fix"]
     assert (fix["goal"], fix["rows"], fix["met"], fix["needed"]) == ("top-1 accuracy", HELD_BACK, True, True)
     assert fix["value"] < fix["float_value"] - 0.05  # plain int8 collapses
@@ -136,7 +138,8 @@ def test_the_lines_to_paste_make_the_same_file(edgekit: Run, planted: Planted, t
 
 def test_when_no_set_of_layers_meets_the_budget(edgekit: Run, planted: Planted, tmp_path: Path) -> None:
     output = tmp_path / "fixed.tflite"
-    argv = ("compare", planted.model, planted.int8, "--data", planted.test, "--fix", "-o", output, "--min-snr", "200")
+    argv = ("compare", planted.model, planted.int8, "--data", planted.test, "--fix", "-o", output,
+            "--min-snr", "200", "--samples", "8")  # fmt: skip
     ended = edgekit(*argv)
     assert ended.exit_code == 1
     assert "the budget asks for at least 200.0 dB." in ended.stdout
@@ -146,7 +149,8 @@ def test_when_no_set_of_layers_meets_the_budget(edgekit: Run, planted: Planted, 
 
 def test_a_file_that_meets_the_budget_already(edgekit: Run, planted: Planted, tmp_path: Path) -> None:
     output = tmp_path / "fixed.tflite"
-    argv = ("compare", planted.model, planted.int8, "--data", planted.test, "--fix", "-o", output, "--max-drop", "99")
+    argv = ("compare", planted.model, planted.int8, "--data", planted.test, "--fix", "-o", output,
+            "--max-drop", "99", "--samples", "8")  # fmt: skip
     ended = edgekit(*argv)
     assert ended.exit_code == 0
     assert ended.stdout.splitlines()[-1] == "B meets the budget: nothing to fix, nothing written."
