@@ -13,34 +13,30 @@ from typing import Any  # Any: the generated schema's objects, which have no typ
 import numpy as np
 
 from edgekit.tensors import Array
+from edgekit_tflite.activations import Feed, activations
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.reading import TFLiteOperator, read_model
-from edgekit_tflite.running import THREADS
 
 _CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _BIAS = 2  # its place among an operator's inputs
 
 
-def channel_means(model: Path, feeds: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+def channel_means(model: Path, feeds: Sequence[Feed]) -> dict[str, Array]:
     """The mean of each channel (last axis) of what every operator with a kernel reads, by tensor name, shape (c,)."""
-    from litert_quantizer.utils import tfl_interpreter_utils as interpreting
-
     wanted = {operator.inputs[0].name for operator in _correctable(model).values()}
-    interpreter = interpreting.create_tfl_interpreter(str(model), num_threads=THREADS)
     sums: dict[str, Array] = {}
-    for feed in feeds:
-        interpreting.invoke_interpreter_signature(interpreter, dict(feed))
-        contents = interpreting.get_tensor_name_to_content_map(interpreter)
-        for name in wanted.intersection(contents):
-            values = contents[name]
-            sums[name] = sums.get(name, 0) + values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
+    for values in activations(model, feeds):
+        for name, array in values:
+            if name in wanted:
+                sums[name] = sums.get(name, 0) + array.reshape(-1, array.shape[-1]).mean(axis=0, dtype=np.float64)
     return {name: total / len(feeds) for name, total in sums.items()}
 
 
-def correct_biases(quantized: Path, model: Path, means: Mapping[str, Array]) -> int:
-    """Correct the integer biases of the file `quantized`, made from the float file `model`; how many were corrected."""
-    if not means:
-        return 0
+def correct_biases(quantized: Path, model: Path, means: Mapping[str, Array], output: Path) -> int:
+    """Write `quantized`, which was made from the float file `model`, with corrected integer biases to `output`.
+
+    Gives how many were corrected.
+    """
     floats, content = _correctable(model), bytearray(quantized.read_bytes())
     places = _constants(content)
     done = 0
@@ -53,13 +49,13 @@ def correct_biases(quantized: Path, model: Path, means: Mapping[str, Array]) -> 
         stored = places[bias.key].view(bias.dtype)
         stored -= np.round(shift / np.array(bias.scales, np.float64)).astype(stored.dtype)
         done += 1
-    quantized.write_bytes(content)
+    output.write_bytes(content)
     return done
 
 
 def _correctable(path: Path) -> dict[str, TFLiteOperator]:
     """Operators by the names of their kernels, without kernels that several use."""
-    operators = [operator for operator in read_model(path).operators if operator.type in _CORRECTED]
+    operators = [operator for operator in read_model(path, here=True).operators if operator.type in _CORRECTED]
     named = [(kernel.name, operator) for operator in operators if (kernel := kernel_of(operator)) is not None]
     names = [name for name, _ in named]
     return {name: operator for name, operator in named if names.count(name) == 1}

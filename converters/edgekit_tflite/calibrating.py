@@ -1,88 +1,94 @@
-"""Quantizing with calibration samples: ranges by one method, or by the one that measures best on samples held apart."""
+"""Ranges and means of activations, measured once for all variants of a build that take the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any  # Any: litert-quantizer's Quantizer, which has no types
 
 import numpy as np
 
+from edgekit.conversion import Source
 from edgekit.errors import ConversionError
+from edgekit.files import make_once
 from edgekit.tensors import Array
-from edgekit_tflite.bias_correction import channel_means, correct_biases
-from edgekit_tflite.options import METHODS, TFLiteOptions
-from edgekit_tflite.ranges import Feeds, find_ranges
-from edgekit_tflite.running import Runner
+from edgekit_tflite.calls import call
+from edgekit_tflite.options import ACTIVATION_BITS, AUTO, METHODS, STATIC, TFLiteOptions
 
-FEWEST = 8  # samples that a choice is made with
-_APART = 4  # every fourth sample is held apart
+FEWEST = 8  # samples that a choice of the method is made with
+_APART = 4  # every fourth sample is held apart for it
+
+Measured = dict[str, object]  # what the quantizing worker is told: files, by what is in them
+
+
+def measure_once(
+    source: Source, float_model: Path, samples: Sequence[Array], options: TFLiteOptions, precision: str
+) -> Measured:
+    """The files with the samples, the ranges by method, and the means that biases are corrected by.
+
+    With calibration "auto", some samples are held apart in a file of their own. Raises ConversionError.
+    """
+    if options.calibration != AUTO:
+        learning = _Learning(source, float_model, samples, precision)
+        return {**learning.files(options), "ranges": {options.calibration: str(learning.ranges(options))}}
+    if len(samples[0]) < FEWEST:
+        raise ConversionError(
+            f'calibration = "{AUTO}" chooses by samples held apart: {len(samples[0])} are too few, give {FEWEST}'
+        )
+    apart = np.arange(len(samples[0])) % _APART == 0
+    learning = _Learning(source, float_model, [array[~apart] for array in samples], precision)
+    ranges = {method: str(learning.ranges(replace(options, calibration=method))) for method in METHODS}
+    held = _store(source, [array[apart] for array in samples])
+    return {**learning.files(options), "ranges": ranges, "held": str(held)}
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """One float file, how its operators are to be quantized, and samples."""
+class _Learning:
+    """Samples that are learned from."""
 
-    quantizer: Any
-    model: Path
-    options: TFLiteOptions
-    bits: int  # of activations
-    feeds: Feeds  # one sample each; [] where nothing is calibrated
+    source: Source
+    float_model: Path
+    samples: Sequence[Array]
+    precision: str
 
-    def write(self, output: Path) -> tuple[str, ...]:
-        """Quantize into `output`; what a reader of the report must know. Raises ConversionError."""
-        if self.options.calibration == "auto":
-            return self._write_best(output)
-        self._quantize(output, self.options, self.feeds)
-        correct_biases(output, self.model, self._means(self.feeds))
-        return ()
+    def files(self, options: TFLiteOptions) -> Measured:
+        """The samples, and the means where biases are to be corrected."""
+        found: Measured = {"calibration": str(_store(self.source, self.samples))}
+        if options.bias_correction and self.precision in STATIC:
+            found["means"] = str(self._measure(options, "means", means=True))
+        return found
 
-    def _write_best(self, output: Path) -> tuple[str, ...]:
-        """Try every method, with and without bias correction, and keep the file of the best SNR."""
-        if len(self.feeds) < FEWEST:
-            raise ConversionError(
-                f'calibration = "auto" chooses by samples held apart: {len(self.feeds)} are too few, give {FEWEST}'
-            )
-        held = self.feeds[::_APART]
-        learned = [feed for index, feed in enumerate(self.feeds) if index % _APART]
-        means = self._means(learned)
-        wanted = _outputs(self.model, held)
-        found: dict[str, float] = {}
-        for method in METHODS:
-            self._quantize(output, replace(self.options, calibration=method), learned)
-            attempts = {method: output.read_bytes()}
-            if correct_biases(output, self.model, means):
-                attempts[f"{method} with bias correction"] = output.read_bytes()
-            for name, content in attempts.items():
-                output.write_bytes(content)
-                found[name] = _snr_db(wanted, _outputs(output, held))
-                if found[name] == max(found.values()):
-                    best = content
-        output.write_bytes(best)
-        ranked = sorted(found.items(), key=lambda item: -item[1])
-        shown = ", ".join(f"{name} {decibels:.1f} dB" for name, decibels in ranked)
-        return (f"calibration by SNR on {len(held)} samples held apart: {shown}",)
+    def ranges(self, options: TFLiteOptions) -> Path:
+        """By the method of `options`."""
+        method = [options.calibration, options.percentile or ""]
+        if options.calibration == "mse":  # the only one that looks at the width
+            method.append(ACTIVATION_BITS.get(self.precision, 8))
+        return self._measure(options, f"ranges-{'-'.join(map(str, method))}", means=False)
 
-    def _means(self, feeds: Feeds) -> dict[str, Array]:
-        return channel_means(self.model, feeds) if self.options.bias_correction and feeds else {}
+    def _measure(self, options: TFLiteOptions, what: str, *, means: bool) -> Path:
+        stored = _store(self.source, self.samples)
 
-    def _quantize(self, output: Path, options: TFLiteOptions, feeds: Feeds) -> None:
-        recipe = self.quantizer.get_quantization_recipe()
-        ranges = find_ranges(str(self.model), recipe, feeds, options, self.bits) if feeds else None
-        result = self.quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-        if result.quantized_model is None:
-            raise ConversionError("litert-quantizer gave no model")
-        output.write_bytes(bytes(result.quantized_model))
+        def measure(temporary: Path) -> None:
+            request = {
+                "model": str(self.float_model),
+                "options": asdict(options),
+                "bits": ACTIVATION_BITS.get(self.precision, 8),
+                "inputs": self.source.signature_names(),
+                "calibration": str(stored),
+                "means": means,
+                "output": str(temporary),
+            }
+            call("calibrate_worker", request, what=f"calibrating '{self.source.name}' for TFLite {self.precision}")
+
+        return make_once(self.source.work / f"{what}-{stored.stem}.json", measure)
 
 
-def _outputs(path: Path, feeds: Sequence[Mapping[str, Array]]) -> list[Array]:
-    run = Runner(path)
-    return [array for feed in feeds for array in run(feed)]
-
-
-def _snr_db(expected: Sequence[Array], actual: Sequence[Array]) -> float:
-    """10 log10 of the power of all outputs over that of their error."""
-    noise = sum(float(np.sum(np.square(a - b))) for a, b in zip(expected, actual, strict=True))
-    power = sum(float(np.sum(np.square(a))) for a in expected)
-    return float(10 * np.log10(max(power, 1e-30) / max(noise, 1e-30)))
+def _store(source: Source, samples: Sequence[Array]) -> Path:
+    """The samples as an .npz in the work folder, named by their values and shapes."""
+    digest = hashlib.sha256()
+    for array in samples:
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    path = source.work / f"calibration-{digest.hexdigest()}.npz"
+    return make_once(path, lambda temporary: np.savez(temporary, *samples))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import prod
 from pathlib import Path
 
-import numpy as np
-
-from edgekit import workers
 from edgekit.conversion import FIXED_SIGNATURE, Artifact, Inspection, Source, calibration_samples, check_precision
 from edgekit.errors import ConversionError
 from edgekit.files import atomic, make_once
@@ -19,6 +16,8 @@ from edgekit.manifest import Binding
 from edgekit.metadata import ModelMetadata
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
+from edgekit_tflite.calibrating import measure_once
+from edgekit_tflite.calls import call
 from edgekit_tflite.embedding import embed, keep_files
 from edgekit_tflite.given import SUFFIX, is_finished, sign
 from edgekit_tflite.inspection import float_layers, float_weights, inspect_model
@@ -31,9 +30,6 @@ from edgekit_tflite.tracing import TFLiteTrace
 ENGINE = "litert"
 LEAST_VERSION = "1.4"  # of ai-edge-litert, the oldest that the device-side extra allows
 
-_EXPORT_TIMEOUT_S = 900.0
-_QUANTIZE_TIMEOUT_S = 1800.0
-_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 _BITS = {"int4": 4, "int8": 8, "float16": 16, "float32": 32}
 _TRAINED = ("int8", "int8-float-io")  # what trained ranges are for
 
@@ -61,14 +57,14 @@ class TFLiteConverter:
     ) -> Artifact:
         """Write `output` and read it back. Raises ConversionError."""
         check_precision(self, precision)
-        content, notes = self._make(source, precision, calibration)
-        if source.float_model.suffix == SUFFIX:
-            content = keep_files(content, source.float_model)
         with atomic(output) as temporary:
-            temporary.write_bytes(content)
+            notes = self._make(source, precision, calibration, temporary)
+            if source.float_model.suffix == SUFFIX:
+                keep_files(temporary, source.float_model)
             artifact = _artifact(source, precision, read_model(temporary), output, notes)
             if source.metadata is not None:
-                temporary.write_bytes(embed(content, _ordered(source.metadata, artifact), where=output.name))
+                described = embed(temporary.read_bytes(), _ordered(source.metadata, artifact), where=output.name)
+                temporary.write_bytes(described)
                 read_model(temporary)
             return artifact
 
@@ -85,21 +81,26 @@ class TFLiteConverter:
         return partial(compile_for, parse_npu(npu))
 
     def _make(
-        self, source: Source, precision: str, calibration: Mapping[str, Array] | None
-    ) -> tuple[bytes, tuple[str, ...]]:
-        """The file, and what a reader of the report must know."""
+        self, source: Source, precision: str, calibration: Mapping[str, Array] | None, output: Path
+    ) -> tuple[str, ...]:
+        """Write the file; gives what a reader of the report must know."""
         options, settings = self.options, ", ".join(self.options.settings())
         if source.float_model.suffix == SUFFIX and is_finished(source.float_model, precision, options):
-            return source.float_model.read_bytes(), (f"it was {precision} already: passed through unchanged",)
+            shutil.copyfile(source.float_model, output)
+            return (f"it was {precision} already: passed through unchanged",)
         if precision in _TRAINED and source.trained_model is not None:
             _check_trained(source.name, precision, options)
-            return _export_trained(source, source.trained_model, precision), ()
+            border = "int8" if precision == "int8" else "float32"
+            _export(source.name, source.trained_model, output, border=border)
+            return ()
         if precision in (*STATIC, *DYNAMIC):
-            return _quantize(source, precision, options, calibration)
+            return _quantize(source, precision, options, calibration, output)
         notes = (f"{settings}: for integer variants, this one is {precision} throughout",) if settings else ()
         if precision == "fp32":
-            return _float_export(source).read_bytes(), notes
-        return _quantize(source, precision, TFLiteOptions(), None)[0], notes
+            shutil.copyfile(_float_export(source), output)
+        else:
+            _quantize(source, precision, TFLiteOptions(), None, output)
+        return notes
 
 
 def _check_trained(name: str, precision: str, options: TFLiteOptions) -> None:
@@ -120,50 +121,33 @@ def _float_export(source: Source) -> Path:
     return make_once(path, lambda temporary: _export(source.name, source.float_model, temporary, border=None))
 
 
-def _export_trained(source: Source, trained_model: Path, precision: str) -> bytes:
-    with tempfile.TemporaryDirectory(dir=source.work) as folder:
-        path = Path(folder, "trained.tflite")
-        _export(source.name, trained_model, path, border="int8" if precision == "int8" else "float32")
-        return path.read_bytes()
-
-
 def _export(name: str, model: Path, output: Path, *, border: str | None) -> None:
-    workers.call(
-        "edgekit_tflite.export_worker",
+    call(
+        "export_worker",
         {"model": str(model), "signature": FIXED_SIGNATURE, "output": str(output), "border": border},
-        timeout_s=_EXPORT_TIMEOUT_S,
         what=f"converting '{name}' to TFLite",
-        error=ConversionError,
-        environment=_ENVIRONMENT,
     )
 
 
 def _quantize(
-    source: Source, precision: str, options: TFLiteOptions, calibration: Mapping[str, Array] | None
-) -> tuple[bytes, tuple[str, ...]]:
-    calibrated = options.needs_calibration(precision)
-    samples = calibration_samples(source, calibration, what=f"tflite {precision}") if calibrated else []
+    source: Source, precision: str, options: TFLiteOptions, calibration: Mapping[str, Array] | None, output: Path
+) -> tuple[str, ...]:
+    samples: list[Array] = []
+    if options.needs_calibration(precision):
+        samples = calibration_samples(source, calibration, what=f"tflite {precision}")
     float_model = _float_export(source)
-    with tempfile.TemporaryDirectory(dir=source.work) as folder:
-        stored, path = Path(folder, "calibration.npz"), Path(folder, "quantized.tflite")
-        np.savez(stored, *samples)
-        reply = workers.call(
-            "edgekit_tflite.quantize_worker",
-            {
-                "model": str(float_model),
-                "precision": precision,
-                "options": asdict(options),
-                "layers": source.layers,
-                "inputs": source.signature_names(),
-                "calibration": str(stored) if calibrated else None,
-                "output": str(path),
-            },
-            timeout_s=_QUANTIZE_TIMEOUT_S,
-            what=f"quantizing '{source.name}' to TFLite {precision}",
-            error=ConversionError,
-            environment=_ENVIRONMENT,
-        )
-        return path.read_bytes(), tuple(reply["notes"])
+    measured = measure_once(source, float_model, samples, options, precision) if samples else {}
+    request = {
+        "model": str(float_model),
+        "precision": precision,
+        "options": asdict(options),
+        "layers": source.layers,
+        "inputs": source.signature_names(),
+        "output": str(output),
+        **measured,
+    }
+    reply = call("quantize_worker", request, what=f"quantizing '{source.name}' to TFLite {precision}")
+    return tuple(reply["notes"])
 
 
 def _artifact(source: Source, precision: str, model: TFLiteModel, output: Path, notes: tuple[str, ...]) -> Artifact:

@@ -21,7 +21,7 @@ from edgekit.files import UNREADABLE_ZIP
 from edgekit.metadata import ModelMetadata
 from edgekit_tflite.flat import Field, Reference, Table, UInt, write_references, write_table
 from edgekit_tflite.metadata import from_flatbuffer, label_files, to_flatbuffer
-from edgekit_tflite.reading import damage_of
+from edgekit_tflite.reading import damage_of, mapped
 
 METADATA = "TFLITE_METADATA"
 MIN_RUNTIME_VERSION = "min_runtime_version"
@@ -80,25 +80,25 @@ def _embedded(content: bytes, metadata: ModelMetadata, where: str) -> bytes:
     return _with_files(head + _moved(content, len(head)), label_files(metadata))
 
 
-def keep_files(content: bytes, given: Path) -> bytes:
-    """A file made from `given`, with its associated files: quantization keeps metadata and drops the zip behind it.
+def keep_files(path: Path, given: Path) -> None:
+    """Give a file made from `given` its associated files: quantization keeps metadata and drops the zip behind it.
 
     Raises ConversionError when they cannot be read.
     """
-    described = METADATA in _entries(given.read_bytes(), where=str(given))
-    if not described or not zipfile.is_zipfile(given) or zipfile.is_zipfile(io.BytesIO(content)):
-        return content
+    described = METADATA in _entries(mapped(given), where=str(given))
+    if not described or not zipfile.is_zipfile(given) or zipfile.is_zipfile(path):
+        return
     try:
         with zipfile.ZipFile(given) as archive:
             names = archive.namelist()
     except UNREADABLE_ZIP as problem:
         raise ConversionError(f"{given}: its associated files cannot be read ({problem})") from problem
-    return _with_files(content, {name: _associated(given, name) for name in names})
+    path.write_bytes(_with_files(path.read_bytes(), {name: _associated(given, name) for name in names}))
 
 
 def read_embedded(path: Path) -> Embedded:
     """What a file that LiteRT opens says of itself. Raises ConversionError on damaged metadata."""
-    entries = _entries(path.read_bytes(), where=str(path))
+    entries = _entries(mapped(path), where=str(path))
     found, version = entries.get(METADATA), entries.get(MIN_RUNTIME_VERSION)
     return Embedded(
         None if found is None else from_flatbuffer(found, lambda name: _associated(path, name), where=path),
@@ -106,7 +106,7 @@ def read_embedded(path: Path) -> Embedded:
     )
 
 
-def _entries(content: bytes, *, where: str) -> dict[str, bytes]:
+def _entries(content: bytes | memoryview, *, where: str) -> dict[str, bytes]:
     """Name -> content of what Model.metadata lists. LiteRT's verifier does not look at the numbers of its buffers."""
     with damage_of(f"{where}: its list of metadata"):
         model = Table.root(content)

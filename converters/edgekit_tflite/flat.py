@@ -83,11 +83,11 @@ def _write(builder: Any, value: Any) -> int:  # Any: a Field, or an item of one
 class Table:
     """A table of a FlatBuffer in memory. Reading outside of `content` raises struct.error, IndexError or ValueError."""
 
-    content: bytes | bytearray
+    content: bytes | bytearray | memoryview
     position: int
 
     @classmethod
-    def root(cls, content: bytes | bytearray) -> Table:
+    def root(cls, content: bytes | bytearray | memoryview) -> Table:
         """The root table."""
         return cls(content, cls(content, 0)._table.Indirect(0))
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from edgekit.errors import ConfigError, did_you_mean
 
 STATIC = ("int8", "int8-float-io", "int16x8")  # activations in integers too, by ranges
+ACTIVATION_BITS = {"int8": 8, "int8-float-io": 8, "int16x8": 16}
 DYNAMIC = ("dynamic-int8", "int4-weights")  # integer weights, activations quantized while the model runs
 LAYER_PRECISIONS = ("fp32", "fp16", "dynamic-int8", "int8", "int16x8", "int4-weights")
 ALGORITHMS = ("min-max", "mse", "octav", "gptq", "hadamard")
 DYNAMIC_ALGORITHMS = ("gptq", "hadamard")  # which litert-quantizer has for float activations alone
 METHODS = ("min-max", "moving-average", "percentile", "mse")
-CALIBRATIONS = (*METHODS, "auto")  # auto: the one of them that measures best
+AUTO = "auto"  # the one of them that measures best on samples held apart
+CALIBRATIONS = (*METHODS, AUTO)
 BLOCK_SIZES = (32, 64, 128, 256)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any  # Any: the request, which is JSON, and the quantizer, which has no types
 
@@ -12,9 +14,11 @@ import numpy as np
 from edgekit import workers
 from edgekit.errors import ConversionError
 from edgekit.strict import parse
-from edgekit_tflite.calibrating import Calibration
+from edgekit_tflite.activations import read_feeds
+from edgekit_tflite.attempts import write_best
+from edgekit_tflite.hessians import Statistics, add_hessians
 from edgekit_tflite.layers import name_operators
-from edgekit_tflite.options import STATIC, TFLiteOptions
+from edgekit_tflite.options import ACTIVATION_BITS, STATIC, TFLiteOptions
 from edgekit_tflite.reading import read_model
 from edgekit_tflite.settling import Setting, grouped, notes, settle
 
@@ -23,30 +27,27 @@ _ALGORITHM_KEYS = {  # Hadamard in operators that every runtime has
     "min-max": "MIN_MAX_UNIFORM_QUANT", "mse": "MSE", "octav": "OCTAV", "gptq": "GPTQ",
     "hadamard": "DECOMPOSED_HADAMARD_ROTATION",
 }  # fmt: skip
-_ACTIVATION_BITS = {"int8": 8, "int16x8": 16}
 
 
 def quantize(request: dict[str, Any]) -> dict[str, object]:
     """Write the float export at another precision; replies the notes on it."""
-    from litert_quantizer.quantizer import Quantizer
+    from litert_quantizer.recipe_manager import RecipeManager
 
     precision = request["precision"]
     options = parse(TFLiteOptions, request["options"], where="TFLite options")
     operators = name_operators(read_model(Path(request["model"]), here=True), request["layers"])
     settled = settle(operators, precision, options, _takes)
     base = Setting(precision.removesuffix("-float-io"))
-    quantizer = Quantizer(request["model"])
-    _add(quantizer, _EVERYTHING, "*", base)
+    recipe = RecipeManager()
+    _add(recipe, _EVERYTHING, "*", base)
     for (kind, setting), scopes in grouped(settled).items():
         if setting != base:
-            _add(quantizer, f"^(?:{'|'.join(map(re.escape, scopes))})$", kind, setting)
+            _add(recipe, f"^(?:{'|'.join(map(re.escape, scopes))})$", kind, setting)
     if precision == "int8-float-io":
         for border in ("INPUT", "OUTPUT"):
-            _add(quantizer, _EVERYTHING, border, Setting("fp32"))
-    bits = _ACTIVATION_BITS.get(base.precision, 8)
-    calibration = Calibration(quantizer, Path(request["model"]), options, bits, _feeds(request))
+            _add(recipe, _EVERYTHING, border, Setting("fp32"))
     try:
-        chosen = calibration.write(Path(request["output"]))
+        chosen = write_best(partial(_write, recipe, request, options), request)
     except (ValueError, RuntimeError) as problem:  # an unrolled loop, an operator without an int8 form
         reason = " ".join(str(problem).split())
         culprit = f"algorithm {options.algorithm}" if options.algorithm != "min-max" else "it"
@@ -56,23 +57,41 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
     return {"notes": [*chosen, *notes(settled, options)]}
 
 
-def _feeds(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """The calibration samples, one each; [] where the variant takes none."""
-    if request["calibration"] is None:
-        return []
-    with np.load(request["calibration"]) as stored:
-        samples = dict(zip(request["inputs"], stored.values(), strict=True))
-    count = min(len(array) for array in samples.values())
-    return [{name: array[index : index + 1] for name, array in samples.items()} for index in range(count)]
+def _write(recipe: Any, request: dict[str, Any], options: TFLiteOptions, ranges: str | None, output: Path) -> None:
+    """What litert-quantizer's `Quantizer.quantize` does, without its second interpreter and its copy of the result."""
+    from litert_quantizer.model_modifier import ModelModifier
+    from litert_quantizer.params_generator import ParamsGenerator
+    from litert_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
+
+    model = flatbuffers.read_model(flatbuffers.get_model_content(request["model"]))
+    statistics: Statistics = {}
+    if ranges is not None:
+        statistics = _statistics(model, json.loads(Path(ranges).read_text()))
+        if options.algorithm == "gptq":
+            feeds = read_feeds(Path(request["calibration"]), request["inputs"])
+            add_hessians(statistics, request["model"], recipe.get_quantization_recipe(), feeds)
+    parameters = ParamsGenerator(model).generate_quantization_parameters(recipe, statistics, enable_progress_bar=False)
+    ModelModifier(model).modify_model(parameters, serialize_to_path=str(output), enable_progress_bar=False)
 
 
-def _add(quantizer: Any, scopes: str, kind: str, setting: Setting) -> None:
+def _statistics(model: Any, ranges: dict[str, tuple[float, float]]) -> Statistics:
+    """Each range as the quantizer wants it: arrays of the tensor's rank."""
+    tensors = {tensor.name.decode(): tensor for graph in model.subgraphs for tensor in graph.tensors}
+    found: Statistics = {}
+    for name, ends in ranges.items():
+        shape = tensors[name].shape
+        one = (1,) * (0 if shape is None else len(shape))
+        found[name] = {key: np.full(one, value, np.float32) for key, value in zip(("min", "max"), ends, strict=True)}
+    return found
+
+
+def _add(recipe: Any, scopes: str, kind: str, setting: Setting) -> None:
     """One line of the recipe; the last line that fits an operator counts."""
     from litert_quantizer.qtyping import TFLOperationName
 
     if setting.precision == "fp32" and kind not in set(_kinds()):
         return  # which the quantizer leaves in float anyway
-    quantizer.update_quantization_recipe(scopes, TFLOperationName(kind), _config(setting), _key(setting))
+    recipe.add_quantization_config(scopes, TFLOperationName(kind), _config(setting), _key(setting))
 
 
 def _takes(kind: str, setting: Setting) -> bool:
@@ -124,7 +143,7 @@ def _config(setting: Setting) -> Any:
     weights = TensorQuantizationConfig(num_bits=bits, granularity=QuantGranularity[shared_by])
     activations = None
     if setting.precision in STATIC:
-        width = _ACTIVATION_BITS[setting.precision]
+        width = ACTIVATION_BITS[setting.precision]
         activations = TensorQuantizationConfig(num_bits=width, symmetric=width == 16)
     return OpQuantizationConfig(
         activation_tensor_config=activations, weight_tensor_config=weights, compute_precision=ComputePrecision.INTEGER

@@ -1,53 +1,44 @@
 """Ranges of activations, measured on calibration samples by the method of the user's choice.
 
-`min-max` and `moving-average` are litert-quantizer's own. `percentile` and `mse` look at the distribution of each
-tensor's values: a second run of the same samples fills a histogram between the tensor's extremes.
+`min-max` and `moving-average` follow litert-quantizer, and give the same numbers. `percentile` and `mse` look at the
+distribution of each tensor's values: a second run of the same samples fills a histogram between the tensor's extremes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any  # Any: the quantizer's objects and its statistics of tensors, which have no types
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from edgekit.tensors import Array
+from edgekit_tflite.activations import Feed, activations
 from edgekit_tflite.options import TFLiteOptions
-from edgekit_tflite.running import THREADS
 
 BINS = 2048
 DEFAULT_PERCENTILE = 99.99
 _FRACTIONS = np.linspace(1.0, 0.02, 99)
+_SMOOTHING = 0.95  # the weight of what was seen before, in a moving average
+_LARGEST = 3e38  # about bfloat16's: a value beyond it, like the -inf that padding may bring, is in no range
 
-Feeds = Sequence[Mapping[str, Array]]  # one sample each: an array of batch 1 for each signature input
-Statistics = dict[str, dict[str, Any]]  # tensor name -> its "min" and "max", and GPTQ's "hessian"
+Ends = tuple[float, float]
 
 
-def find_ranges(
-    model: str, recipe: Sequence[dict[str, Any]], feeds: Feeds, options: TFLiteOptions, bits: int
-) -> Statistics:
-    """The statistics of every activation that `recipe` quantizes, over all samples.
+def find_ranges(model: Path, feeds: Sequence[Feed], options: TFLiteOptions, bits: int) -> dict[str, Ends]:
+    """The least and the largest value of every activation, by tensor name, over all samples.
 
     `bits` is the width of the variant's activations, which the method `mse` weighs rounding by.
     """
-    from litert_quantizer.utils import qsv_utils
-
-    averaged = options.calibration == "moving-average"
-    update = qsv_utils.moving_average_update if averaged else qsv_utils.min_max_update
-    found = _measure(model, [_by_min_max(line) for line in recipe], feeds, update)
-    if options.calibration in ("percentile", "mse"):
-        for name, counts in _histograms(model, found, feeds).items():
-            low, high = (float(found[name][end].flat[0]) for end in ("min", "max"))
-            edges = np.linspace(low, high, BINS + 1)
-            chosen = (
-                mse_range(counts, edges, bits)
-                if options.calibration == "mse"
-                else percentile_range(counts, edges, options.percentile or DEFAULT_PERCENTILE)
-            )
-            for end, value in zip(("min", "max"), chosen, strict=True):
-                found[name][end] = np.full_like(found[name][end], value)
-    if options.algorithm == "gptq":
-        _add_hessians(found, model, recipe, feeds)
+    found = _extremes(model, feeds, averaged=options.calibration == "moving-average")
+    if options.calibration not in ("percentile", "mse"):
+        return found
+    for name, counts in _histograms(model, found, feeds).items():
+        edges = np.linspace(*found[name], BINS + 1)
+        found[name] = (
+            mse_range(counts, edges, bits)
+            if options.calibration == "mse"
+            else percentile_range(counts, edges, options.percentile or DEFAULT_PERCENTILE)
+        )
     return found
 
 
@@ -83,61 +74,35 @@ def mse_range(counts: Array, edges: Array, bits: int) -> tuple[float, float]:
     return low, high
 
 
-def _by_min_max(line: dict[str, Any]) -> dict[str, Any]:
-    """GPTQ keeps statistics of its own, and only of the first operator that a tensor meets."""
-    from litert_quantizer.algorithm_manager import AlgorithmName
-
-    gptq = line["algorithm_key"] == AlgorithmName.GPTQ
-    return {**line, "algorithm_key": AlgorithmName.MIN_MAX_UNIFORM_QUANT} if gptq else line
-
-
-def _measure(model: str, recipe: Sequence[dict[str, Any]], feeds: Feeds, update: Any = None) -> Statistics:
-    from litert_quantizer.calibrator import CalibrationMode, Calibrator
-    from litert_quantizer.recipe_manager import RecipeManager
-
-    lines = RecipeManager()
-    lines.load_quantization_recipe(list(recipe))
-    calibrator = Calibrator(
-        model,
-        num_threads=THREADS,
-        mode=CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS,
-        **({} if update is None else {"qsv_update_func": update}),
-    )
-    (signature,) = calibrator.get_signature_list()
-    calibrator.calibrate({signature: feeds}, lines)
-    statistics: Statistics = calibrator.get_model_qsvs()
-    return statistics
+def _extremes(model: Path, feeds: Sequence[Feed], *, averaged: bool) -> dict[str, Ends]:
+    found: dict[str, Array] = {}
+    for values in activations(model, feeds):
+        for name, array in values:
+            ends = _ends(array)
+            if name not in found:
+                found[name] = ends
+            elif averaged:
+                found[name] = _SMOOTHING * found[name] + (1 - _SMOOTHING) * ends
+            else:
+                found[name] = np.array((min(found[name][0], ends[0]), max(found[name][1], ends[1])), ends.dtype)
+    return {name: (float(low), float(high)) for name, (low, high) in found.items()}
 
 
-def _histograms(model: str, found: Statistics, feeds: Feeds) -> dict[str, Array]:
-    """How often the values of each float activation of the main graph fall into each of BINS between its extremes."""
-    from litert_quantizer.utils import tfl_interpreter_utils as interpreting
+def _ends(values: Array) -> Array:
+    """Shape (2,), in the dtype of `values`."""
+    ends = np.array((values.min(), values.max()))
+    if not np.all(np.abs(ends) < _LARGEST):  # so for NaN, too
+        usual = values[np.abs(values) < _LARGEST]
+        ends = np.array((usual.min(), usual.max())) if usual.size else ends
+    return ends
 
-    interpreter = interpreting.create_tfl_interpreter(model, num_threads=THREADS)
+
+def _histograms(model: Path, found: dict[str, Ends], feeds: Sequence[Feed]) -> dict[str, Array]:
+    """How often the values of each float activation fall into each of BINS between its extremes."""
     counts: dict[str, Array] = {}
-    for feed in feeds:
-        interpreting.invoke_interpreter_signature(interpreter, dict(feed))
-        contents = interpreting.get_tensor_name_to_content_map(interpreter)
-        for name in _spread(found, contents):
-            low, high = (float(found[name][end].flat[0]) for end in ("min", "max"))
-            own, _ = np.histogram(contents[name], BINS, range=(low, high))
-            counts[name] = counts.get(name, 0) + own
+    for values in activations(model, feeds):
+        for name, array in values:
+            low, high = found[name]
+            if array.dtype == np.float32 and low < high:
+                counts[name] = counts.get(name, 0) + np.histogram(array, BINS, range=(low, high))[0]
     return counts
-
-
-def _spread(found: Statistics, contents: Mapping[str, Array]) -> Iterable[str]:
-    """The float tensors that are not one value throughout."""
-    for name, statistics in found.items():
-        ends = [statistics[end] for end in ("min", "max") if end in statistics]
-        measured = name in contents and contents[name].dtype == np.float32 and len(ends) == 2
-        if measured and ends[0].size == 1 and ends[0].flat[0] < ends[1].flat[0]:
-            yield name
-
-
-def _add_hessians(found: Statistics, model: str, recipe: Sequence[dict[str, Any]], feeds: Feeds) -> None:
-    """GPTQ's second moments of the inputs of its operators (Frantar et al. 2022), beside the ranges."""
-    from litert_quantizer.algorithm_manager import AlgorithmName
-
-    own = [line for line in recipe if line["algorithm_key"] == AlgorithmName.GPTQ]
-    for name, statistics in _measure(model, own, feeds).items():
-        found[name] = {**statistics, **found.get(name, {})}

@@ -7,6 +7,7 @@ does so in a process of its own, since what passes the verifier can still crash 
 from __future__ import annotations
 
 import enum
+import mmap
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,10 +94,10 @@ def read_model(path: Path, *, here: bool = False) -> TFLiteModel:
             error=ConversionError,
         )
     with damage_of(path):
-        return parse_model(path.read_bytes())
+        return parse_model(mapped(path))
 
 
-def parse_model(content: bytes) -> TFLiteModel:
+def parse_model(content: bytes | bytearray | memoryview) -> TFLiteModel:
     """The values of a file that LiteRT opens. Raises, on a damaged one, what `damage_of` knows."""
     from ai_edge_litert import schema_py_generated as schema
 
@@ -112,6 +113,12 @@ def parse_model(content: bytes) -> TFLiteModel:
             for operator in graph.operators
         ),
     )
+
+
+def mapped(path: Path) -> memoryview:
+    """A file's bytes without a copy in memory. Files are written whole and renamed, never changed where they lie."""
+    with path.open("rb") as stream:
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _named(
@@ -155,7 +162,7 @@ def _signature(model: Any, entries: str) -> dict[int, str]:
     return {}
 
 
-def _tensors(model: Any, content: bytes, number: int) -> list[TFLiteTensor]:
+def _tensors(model: Any, content: bytes | bytearray | memoryview, number: int) -> list[TFLiteTensor]:
     graph = model.subgraphs[number]
     computed = {index for operator in graph.operators for index in operator.outputs} | set(graph.inputs)
     return [
@@ -166,7 +173,7 @@ def _tensors(model: Any, content: bytes, number: int) -> list[TFLiteTensor]:
     ]
 
 
-def _stored(model: Any, content: bytes, tensor: Any) -> Array:
+def _stored(model: Any, content: bytes | bytearray | memoryview, tensor: Any) -> Array:
     """A constant's bytes: inside the flatbuffer, or after it, where litert-quantizer puts large ones."""
     buffer = model.buffers[tensor.buffer]
     if buffer.offset > 1:  # 0 and 1 mean that it is not outside

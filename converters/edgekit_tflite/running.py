@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any  # Any: the interpreter's details of a tensor, which have no types
@@ -10,8 +9,7 @@ from typing import Any  # Any: the interpreter's details of a tensor, which have
 import numpy as np
 
 from edgekit.tensors import Array, Quantization
-
-THREADS = min(4, os.cpu_count() or 1)
+from edgekit_tflite.activations import THREADS
 
 
 class Runner:

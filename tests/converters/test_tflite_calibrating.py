@@ -1,4 +1,4 @@
-"""Bias correction, and calibration by what measures best on samples held apart."""
+"""Ranges of activations: measured once, and equal to litert-quantizer's own."""
 
 from __future__ import annotations
 
@@ -7,84 +7,125 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgekit_tflite import converter
-from edgekit_tflite.bias_correction import channel_means, correct_biases
-from edgekit_tflite.conversion import _float_export
-from edgekit_tflite.reading import TFLiteOperator, read_model
+from ai_edge_litert import schema_py_generated as schema
+from edgekit_tflite import activations, converter, ranges
+from edgekit_tflite.calibrate_worker import calibrate
 
 from edgekit.errors import ConversionError
-from tests.converters.test_tflite import run
+
+# LiteRT says that keeping all tensors, which calibration is about, takes memory.
+pytestmark = pytest.mark.filterwarnings("ignore:Warning. Enabling .experimental_preserve_all_tensors.:UserWarning")
 
 
 @pytest.fixture
-def made(tmp_path):
-    """`made(case, precision, **settings)`: the artifact."""
+def fresh(untrained, tmp_path):
+    """`fresh(name)`: a case whose export is there, in a work folder of its own."""
 
-    def convert(given, precision="int8", name="made", **settings):
-        return converter.with_options(settings, where="settings").convert(
-            given.source, precision=precision, calibration=given.inputs, output=tmp_path / f"{name}.tflite"
-        )
+    def make(name):
+        given = untrained(name)
+        (tmp_path / "work").mkdir()
+        converter.convert(given.source, precision="fp32", calibration=None, output=tmp_path / "work" / "float.tflite")
+        return replace(given, source=replace(given.source, work=tmp_path / "work"))
 
-    return convert
-
-
-@pytest.mark.parametrize("precision", ["int8", "int16x8"])
-def test_bias_correction_brings_int8_nearer_to_float(case, untrained, made, snr_db, precision):
-    decibels = {}
-    for corrected in (True, False):
-        artifact = made(untrained("classifier"), precision, bias_correction=corrected)
-        outputs = run(artifact, case("classifier").inputs)
-        decibels[corrected] = snr_db(case("classifier").float_outputs["probabilities"], outputs["probabilities"])
-    assert decibels[True] > decibels[False]
+    return make
 
 
-def dense(path: Path) -> TFLiteOperator:
-    """The first dense layer with a bias."""
-    dense = [operator for operator in read_model(path).operators if operator.type == "FULLY_CONNECTED"]
-    return next(operator for operator in dense if len(operator.inputs) == 3)
-
-
-@pytest.mark.filterwarnings("ignore:Warning. Enabling `experimental_preserve_all_tensors`")  # which is what is wanted
-def test_a_layers_mean_output_is_that_of_the_float_layer(untrained, made):
-    """The dense layer reads no padding, so that its correction is exact but for the rounding of the bias."""
-    given = untrained("classifier")
-    ops = {"*": "fp32", "FULLY_CONNECTED": "int8"}
-    plain = dense(made(given, name="plain", bias_correction=False, ops=ops).path)
-    corrected = dense(made(given, name="corrected", ops=ops).path)
-    model = _float_export(given.source)
-    (name,), (images,) = given.source.signature_names(), given.inputs.values()
-    means = channel_means(model, [{name: image[None]} for image in images])[dense(model).inputs[0].name]
-    moved, biases = (operator.inputs[2].data.view("int32").astype(int) for operator in (corrected, plain))
-    kernel, whole = plain.inputs[1], dense(model).inputs[1]
-    steps = np.array(kernel.scales)
-    error = kernel.data.view("int8").reshape(kernel.shape) * steps[:, None]
-    error = (error - whole.data.view("float32").reshape(whole.shape)) @ means
-    np.testing.assert_allclose((moved - biases) * plain.inputs[2].scales, -error, atol=max(plain.inputs[2].scales))
-    assert np.any(moved != biases)
-
-
-def test_nothing_is_corrected_without_means(untrained, made, tmp_path):
-    artifact = made(untrained("classifier"), bias_correction=False)
-    before = artifact.path.read_bytes()
-    assert correct_biases(artifact.path, _float_export(untrained("classifier").source), {}) == 0
-    assert artifact.path.read_bytes() == before
-
-
-def test_auto_keeps_what_measures_best_on_samples_held_apart(case, untrained, made, snr_db):
-    artifact = made(untrained("classifier"), calibration="auto")
-    (note,) = artifact.notes
-    assert note.startswith(
-        f"calibration by SNR on {-(-len(case('classifier').inputs['image']) // 4)} samples held apart:"
+def make(given, precision, samples=None, **settings):
+    output = given.source.work.parent / f"{precision}.tflite"
+    converter.with_options(settings, where="settings").convert(
+        given.source, precision=precision, calibration=samples or given.inputs, output=output
     )
-    shown = [float(part.removesuffix(" dB").rpartition(" ")[2]) for part in note.split(": ")[1].split(", ")]
-    assert len(shown) == 8
-    assert shown == sorted(shown, reverse=True)
-    outputs = run(artifact, case("classifier").inputs)
-    assert snr_db(case("classifier").float_outputs["probabilities"], outputs["probabilities"]) > shown[-1]
+    return output.read_bytes()
 
 
-def test_auto_needs_samples_to_hold_apart(untrained, made):
-    given = untrained("classifier")
-    few = replace(given, inputs={name: array[:7] for name, array in given.inputs.items()})
-    with pytest.raises(ConversionError, match=r"by samples held apart: 7 are too few, give 8"):
-        made(few, calibration="auto")
+def measured(given):
+    return len(list(given.source.work.glob("ranges-*.json")))
+
+
+def test_variants_share_what_was_measured_on_the_same_samples(fresh):
+    given = fresh("pair")
+    make(given, "int8")
+    make(given, "int8-float-io")
+    assert measured(given) == 1
+    assert len(list(given.source.work.glob("means-*.json"))) == 1
+    make(given, "int8", {name: array[:5] for name, array in given.inputs.items()})
+    assert measured(given) == 2
+
+
+def test_the_least_squared_error_is_another_for_each_width(fresh):
+    given = fresh("pair")
+    make(given, "int8", calibration="mse")
+    make(given, "int16x8", calibration="mse")
+    assert measured(given) == 2
+
+
+@pytest.mark.parametrize("name", ["classifier", "pair"])
+@pytest.mark.parametrize(("precision", "recipe"), [("int8", "static_wi8_ai8"), ("int16x8", "static_wi8_ai16")])
+def test_files_equal_those_of_litert_quantizers_own_calibration(fresh, name, precision, recipe):
+    from litert_quantizer import recipe as recipes
+    from litert_quantizer.calibrator import Calibrator
+    from litert_quantizer.quantizer import Quantizer
+    from litert_quantizer.recipe_manager import RecipeManager
+    from litert_quantizer.utils import qsv_utils
+
+    given = fresh(name)
+    path, lines = str(given.source.work / "float.tflite"), RecipeManager()
+    lines.load_quantization_recipe(getattr(recipes, recipe)())
+    plain = Calibrator(path, qsv_update_func=qsv_utils.min_max_update)
+    count = len(next(iter(given.inputs.values())))
+    feeds = [{key: array[i : i + 1] for key, array in given.inputs.items()} for i in range(count)]
+    (signature,) = plain.get_signature_list()
+    plain.calibrate({signature: feeds}, lines)
+    quantizer = Quantizer(path, getattr(recipes, recipe)())
+    expected = quantizer.quantize(plain.get_model_qsvs(), enable_progress_report=False).quantized_model
+    assert make(given, precision, bias_correction=False) == bytes(expected)
+
+
+def test_padding_with_infinity_is_in_no_range():
+    values = np.array([-np.inf, -2.0, 3.0, np.nan, np.inf], np.float32)
+    assert ranges._ends(values).tolist() == [-2.0, 3.0]
+
+
+def test_the_graph_of_a_composite_operator_is_looked_at_too():
+    def graph(*targets):
+        made = schema.SubGraphT()
+        made.operators = [schema.OperatorT() for _ in targets]
+        for operator, target in zip(made.operators, targets, strict=True):
+            operator.builtinOptions2 = schema.StableHLOCompositeOptionsT()
+            operator.builtinOptions2.decompositionSubgraphIndex = target
+        return made
+
+    model = schema.ModelT()
+    model.subgraphs = [graph(2, 2), graph(), graph()]
+    assert activations._reached(model) == [0, 2]
+
+
+def test_a_file_that_does_not_run_on_the_samples_is_refused(fresh, tmp_path):
+    given = fresh("pair")
+    make(given, "int8")
+    (samples,) = given.source.work.glob("calibration-*.npz")
+    request = {
+        "model": str(given.source.work / "float.tflite"), "options": {}, "bits": 8, "inputs": ["b_left", "other"], "means": False,
+        "calibration": str(samples), "output": str(tmp_path / "x.json"),
+    }  # fmt: skip
+    with pytest.raises(ConversionError, match="LiteRT cannot run the float file on calibration samples"):
+        calibrate(request)
+    assert not Path(request["output"]).exists()
+
+
+def test_a_layer_that_is_used_twice_is_stored_once(tmp_path):
+    import keras
+
+    from benchmarks.tflite_sides import duplicate_bytes
+    from edgekit.exporting import export_source
+    from edgekit.loading import load
+
+    shared = keras.layers.Dense(64, name="shared")
+    image = keras.Input((64,), name="image")
+    twice = keras.ops.tanh(shared(keras.ops.tanh(shared(image))))
+    source = export_source(load(keras.Model(image, keras.layers.Dense(3, name="scores")(twice))), tmp_path)
+    samples = {"image": np.random.default_rng(0).random((12, 64), np.float32)}
+    for precision, width in {"fp32": 4, "int8": 1, "int16x8": 1, "int4-weights": 0.5}.items():
+        output = tmp_path / f"{precision}.tflite"
+        converter.convert(source, precision=precision, calibration=samples, output=output)
+        assert duplicate_bytes(output) < 64 * 64 * width

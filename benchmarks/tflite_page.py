@@ -1,0 +1,133 @@
+"""Writes docs/tflite-results.md from examples/figures/tflite-*.json: no figure is typed by hand.
+
+python benchmarks/tflite_page.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from statistics import median
+from typing import Any
+
+from benchmarks.tflite_memory import WORKERS
+from benchmarks.tflite_sides import PRECISIONS, SIDES
+from benchmarks.tflite_tools import CALIBRATION, ROOT, SUBJECTS
+from edgekit.files import write_text
+from examples.results_page import read, table
+
+PAGE = ROOT / "docs" / "tflite-results.md"
+NAMES = {"edgekit": "edgekit", "converter": "TFLiteConverter", "quantizer": "Keras export and litert-quantizer"}
+DATA = {
+    "digits": "The demo's CNN of 109,330 parameters on MNIST digits; accuracy on 1,000 held-back digits.",
+    "efficientnet-lite0": (
+        "ImageNet weights at 224 × 224, calibrated on crops of 14 photos; accuracy is agreement with the Keras model's "
+        "class on 100 crops of five other photos."
+    ),
+}
+HEAD = """\
+# TFLite against the plain tools, measured
+
+Written by `python benchmarks/tflite_page.py` from the figures that `benchmarks/tflite_tools.py`, `tflite_memory.py` and
+`tflite_sparse.py` left in `examples/figures/`, on 2 shared cores of an x86-64 machine with AVX-512 VNNI. Memory is that
+of all processes of a side together, shared pages counted once, sampled every 50 ms.
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    write_text(PAGE, page())
+
+
+def page() -> str:
+    """The page's text."""
+    sections = (_tools, _memory, _sparse)
+    return "\n".join([HEAD, *(line for section in sections for line in section())])
+
+
+def _tools() -> Iterator[str]:
+    figures = read("tflite-tools")
+    yield "## Seven precisions of one model\n"
+    yield (
+        "edgekit makes all seven in one session from one export. TFLiteConverter is started once for each of the six "
+        "that it has (no int4 weights): the times are the sums. litert-quantizer is called for each precision in one "
+        "script, after Keras's own export. Whole processes with their imports, which a first one has read from the "
+        "disk; all sides take turns in each round. `python benchmarks/tflite_tools.py`\n"
+    )
+    for subject in SUBJECTS:
+        if f"{subject}, files" in figures:
+            yield f"### {subject}\n"
+            yield f"{DATA[subject]} {CALIBRATION[subject]} calibration samples.\n"
+            yield from table(["", "files", "seconds", "of TFLiteConverter's", "peak MiB"], _costs(figures, subject))
+            yield from _files(figures[f"{subject}, files"])
+
+
+def _costs(figures: Mapping[str, Any], subject: str) -> list[list[str]]:
+    rounds = {side: [each for key, each in figures.items() if key.startswith(f"{subject}, {side}, ")] for side in SIDES}
+    seconds = {side: [each["wall_s"] for each in entries] for side, entries in rounds.items()}
+    reference = median(seconds["converter"])
+    return [
+        [
+            NAMES[side],
+            str(len(figures[f"{subject}, files"][side])),
+            f"{median(seconds[side]):.1f} ({min(seconds[side]):.1f} to {max(seconds[side]):.1f})",
+            f"{median(seconds[side]) / reference:.2f}",
+            f"{median(each['peak_mib'] for each in rounds[side]):,.0f}",
+        ]
+        for side in SIDES
+    ]
+
+
+def _files(entries: Mapping[str, Any]) -> Iterator[str]:
+    yield f"The Keras model's accuracy is {entries['keras']['top1']:.1%}. Bytes, SNR against Keras, accuracy:\n"
+    rows = [[name, *(_file(entries[side].get(name)) for side in SIDES)] for name in PRECISIONS]
+    yield from table(["precision", *NAMES.values()], rows)
+
+
+def _file(entry: Mapping[str, Any] | None) -> str:
+    return "none" if entry is None else f"{entry['bytes']:,}, {entry['snr_db']:.1f} dB, {entry['top1']:.1%}"
+
+
+def _memory() -> Iterator[str]:
+    figures = read("tflite-memory")
+    yield "## Memory\n"
+    bare = {name: entry["peak_mib"] for name, entry in figures.items() if name.startswith("bare ")}
+    yield (
+        "int8 with 20 calibration samples; most parameters in one dense layer. A process that has only imported its "
+        f"libraries takes: {', '.join(f'{name[5:]} {peak:,} MiB' for name, peak in bare.items())}. The last columns "
+        "are the peaks while edgekit's workers ran, its own process included. `python benchmarks/tflite_memory.py`\n"
+    )
+    rows = []
+    for key, entry in figures.items():
+        size, _, way = key.partition(" M, ")
+        if not way or way == "parameters":
+            continue
+        floats = 4 * figures[f"{size} M, parameters"] / (1 << 20)
+        phases = [f"{entry[word]:,}" if word in entry else "" for word in WORKERS]
+        rows.append([size, way, f"{floats:,.0f}", f"{entry['peak_mib']:,}", f"{entry['wall_s']:.1f}", *phases])
+    rows.sort(key=lambda row: float(row[0]))
+    head = ["million parameters", "way", "float MiB", "peak MiB", "seconds", "export", "calibration", "quantization"]
+    yield from table(head, rows)
+
+
+def _sparse() -> Iterator[str]:
+    yield "## Sparse encoding\n"
+    yield (
+        "TFLiteConverter's EXPERIMENTAL_SPARSITY against the same network stored dense; latency is the median of 200 "
+        "runs, one thread, all files of a network and precision in turns. `python benchmarks/tflite_sparse.py`\n"
+    )
+    rows = [
+        [
+            f"{subject}, {name}",
+            str(entry["sparse_tensors"]),
+            f"{entry['bytes']:,}",
+            f"{entry['zipped']:,}",
+            f"{entry['median_ms']:.3f}",
+        ]
+        for subject, entries in read("tflite-sparse").items()
+        for name, entry in entries.items()
+    ]
+    yield from table(["network, precision, zeros, encoding", "sparse tensors", "bytes", "zipped", "ms"], rows)
+
+
+if __name__ == "__main__":
+    main()

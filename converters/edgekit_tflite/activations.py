@@ -1,0 +1,82 @@
+"""A float TFLite file run on samples, with the values of all its activations.
+
+litert-quantizer's own calibration copies the file into memory, and every constant once more with each sample. Here
+LiteRT maps the file, and constants are not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any  # Any: LiteRT's interpreter and the generated schema's objects, which have no types
+
+import numpy as np
+
+from edgekit.tensors import Array
+from edgekit_tflite.reading import mapped
+
+Feed = Mapping[str, Array]  # one sample: an array of batch 1 for each signature input
+Values = Iterator[tuple[str, Array]]  # tensor name and values, shape as in the file
+
+THREADS = min(4, os.cpu_count() or 1)
+
+
+def read_feeds(calibration: Path, inputs: Sequence[str]) -> list[Feed]:
+    """The samples of an .npz that holds an array of shape (n, ...) for each input, in order."""
+    with np.load(calibration) as stored:
+        samples = dict(zip(inputs, stored.values(), strict=True))
+    count = min(len(array) for array in samples.values())
+    return [{name: array[index : index + 1] for name, array in samples.items()} for index in range(count)]
+
+
+def activations(model: Path, feeds: Sequence[Feed]) -> Iterator[Values]:
+    """For each sample the activations of the main graph and of composite operators' graphs.
+
+    Read the values of one sample before the next. Raises ValueError and RuntimeError as LiteRT does.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(model), num_threads=THREADS, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    run, places = interpreter.get_signature_runner(), _places(model)
+    for feed in feeds:
+        run(**feed)
+        yield _values(interpreter, places)
+
+
+def _values(interpreter: Any, places: Mapping[str, tuple[int, int]]) -> Values:
+    for name, (index, graph) in places.items():
+        yield name, interpreter.get_tensor(index, graph)
+
+
+def _places(model: Path) -> dict[str, tuple[int, int]]:
+    """Names of the tensors that operators compute or that come in, with their index and their graph's."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = schema.ModelT.InitFromPackedBuf(mapped(model), 0)
+    found: dict[str, tuple[int, int]] = {}
+    for number in _reached(content):
+        graph = content.subgraphs[number]
+        computed = {int(index) for operator in graph.operators for index in operator.outputs}
+        for index in sorted(computed | {int(index) for index in graph.inputs}):
+            tensor = graph.tensors[index]
+            if index >= 0 and tensor.name and _is_filled(tensor):
+                found[tensor.name.decode()] = (index, number)
+    return found
+
+
+def _is_filled(tensor: Any) -> bool:
+    return tensor.shape is None or bool(np.all(tensor.shape))
+
+
+def _reached(content: Any) -> list[int]:
+    """The main graph and, from there on, those of composite operators, which run in its place."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    reached = [0]
+    for number in reached:
+        for operator in content.subgraphs[number].operators:
+            if isinstance(operator.builtinOptions2, schema.StableHLOCompositeOptionsT):
+                reached.append(operator.builtinOptions2.decompositionSubgraphIndex)
+    return list(dict.fromkeys(reached))

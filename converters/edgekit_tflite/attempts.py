@@ -1,0 +1,70 @@
+"""One quantized file, or the best of several on samples held apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any  # Any: the request, which is JSON
+
+import numpy as np
+
+from edgekit.tensors import Array
+from edgekit_tflite.activations import read_feeds
+from edgekit_tflite.bias_correction import correct_biases
+from edgekit_tflite.running import Runner
+
+Write = Callable[[str | None, Path], None]  # (file with ranges, output)
+
+
+def write_best(write: Write, request: Mapping[str, Any]) -> tuple[str, ...]:
+    """Quantize into the output that `request` names; what a reader of the report must know.
+
+    With samples held apart, every range and both ways of setting biases are tried, and the best SNR counts.
+    """
+    model, output = Path(request["model"]), Path(request["output"])
+    means = _means(request.get("means"))
+    ranges: Mapping[str, str | None] = request.get("ranges") or {"": None}
+    if "held" not in request:
+        ((_, file),) = ranges.items()
+        write(file, output)
+        if means:
+            corrected = output.with_name(f"{output.name}.corrected")
+            correct_biases(output, model, means, corrected)
+            corrected.replace(output)
+        return ()
+    held = read_feeds(Path(request["held"]), request["inputs"])
+    wanted, found = _outputs(model, held), dict[str, float]()
+    for method, file in ranges.items():
+        made = {method: output.with_name(f"{output.name}.{method}")}
+        write(file, made[method])
+        corrected = output.with_name(f"{output.name}.{method}.corrected")
+        if means and correct_biases(made[method], model, means, corrected):
+            made[f"{method} with bias correction"] = corrected
+        for name, path in made.items():
+            found[name] = _snr_db(wanted, _outputs(path, held))
+            if found[name] == max(found.values()):
+                path.replace(output)
+            else:
+                path.unlink()
+    ranked = sorted(found.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {decibels:.1f} dB" for name, decibels in ranked)
+    return (f"calibration by SNR on {len(held)} samples held apart: {shown}",)
+
+
+def _means(path: str | None) -> dict[str, Array]:
+    if path is None:
+        return {}
+    return {name: np.array(values) for name, values in json.loads(Path(path).read_text()).items()}
+
+
+def _outputs(path: Path, feeds: Sequence[Mapping[str, Array]]) -> list[Array]:
+    run = Runner(path)
+    return [array for feed in feeds for array in run(feed)]
+
+
+def _snr_db(expected: Sequence[Array], actual: Sequence[Array]) -> float:
+    """10 log10 of the power of all outputs over that of their error."""
+    noise = sum(float(np.sum(np.square(a - b))) for a, b in zip(expected, actual, strict=True))
+    power = sum(float(np.sum(np.square(a))) for a in expected)
+    return float(10 * np.log10(max(power, 1e-30) / max(noise, 1e-30)))
