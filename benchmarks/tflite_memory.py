@@ -29,7 +29,6 @@ WORKERS = ("export_worker", "calibrate_worker", "quantize_worker")
 STAY = "; import time; time.sleep(1)"
 BARE = {
     "bare TensorFlow and Keras": "import tensorflow, keras" + STAY,
-    "bare TensorFlow": "import tensorflow" + STAY,
     "bare litert-quantizer": "import litert_quantizer.quantizer, edgekit_tflite.quantize_worker" + STAY,
 }
 
@@ -75,7 +74,8 @@ def _convert(folder: Path, model: Path, *, to: str = "tflite") -> list[str]:
 def _peak(argv: list[str]) -> dict[str, float]:
     taken = run(argv, words=WORKERS, environment=ENVIRONMENT)
     phases = {word: round(peak) for word, peak in taken.peaks_mib.items() if peak}
-    return {"peak_mib": round(taken.peak_mib), "wall_s": round(taken.wall_s, 1), **phases}
+    peaks = {"peak_mib": round(taken.peak_mib), "anonymous_mib": round(taken.anonymous_mib)}
+    return {**peaks, "wall_s": round(taken.wall_s, 1), "cpu_s": round(taken.cpu_s, 1), **phases}
 
 
 def _write(folder: Path, millions: float) -> int:

@@ -57,24 +57,34 @@ def _tools() -> Iterator[str]:
         if f"{subject}, files" in figures:
             yield f"### {subject}\n"
             yield f"{DATA[subject]} {CALIBRATION[subject]} calibration samples.\n"
-            yield from table(["", "files", "seconds", "of TFLiteConverter's", "peak MiB"], _costs(figures, subject))
+            yield from table(
+                ["", "files", "seconds", "share", "processor seconds", "share", "peak MiB"], _costs(figures, subject)
+            )
             yield from _files(figures[f"{subject}, files"])
 
 
 def _costs(figures: Mapping[str, Any], subject: str) -> list[list[str]]:
     rounds = {side: [each for key, each in figures.items() if key.startswith(f"{subject}, {side}, ")] for side in SIDES}
-    seconds = {side: [each["wall_s"] for each in entries] for side, entries in rounds.items()}
-    reference = median(seconds["converter"])
+    seconds, busy = (
+        {side: [each[kind] for each in entries] for side, entries in rounds.items()} for kind in ("wall_s", "cpu_s")
+    )
     return [
         [
             NAMES[side],
             str(len(figures[f"{subject}, files"][side])),
-            f"{median(seconds[side]):.1f} ({min(seconds[side]):.1f} to {max(seconds[side]):.1f})",
-            f"{median(seconds[side]) / reference:.2f}",
+            *_shares(seconds, side),
+            *_shares(busy, side),
             f"{median(each['peak_mib'] for each in rounds[side]):,.0f}",
         ]
         for side in SIDES
     ]
+
+
+def _shares(seconds: Mapping[str, list[float]], side: str) -> tuple[str, str]:
+    """The median with the least and the largest, and its share of TFLiteConverter's."""
+    own = seconds[side]
+    spread = f"{median(own):.1f} ({min(own):.1f} to {max(own):.1f})"
+    return spread, f"{median(own) / median(seconds['converter']):.2f}"
 
 
 def _files(entries: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import process_tree
-from benchmarks.process_tree import pss_mib, python, run
+from benchmarks.process_tree import memory_mib, python, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -21,7 +21,14 @@ PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}
 def test_the_memory_of_children_counts() -> None:
     small, large = (run(python("-c", PARENT.format(code=HOLD.format(size=size)))) for size in (1, 101))
     assert 95 < large.peak_mib - small.peak_mib < 105
+    assert 95 < large.anonymous_mib - small.anonymous_mib < 105
     assert large.wall_s > 0.5
+
+
+def test_processor_time_of_children_counts() -> None:
+    spin = "import time; start = time.process_time()\nwhile time.process_time() - start < 0.3: pass"
+    idle, busy = (run(python("-c", PARENT.format(code=code))).cpu_s for code in ("", spin))
+    assert busy - idle > 0.25
 
 
 def test_a_phase_is_known_by_a_word_in_a_command_line() -> None:
@@ -30,7 +37,8 @@ def test_a_phase_is_known_by_a_word_in_a_command_line() -> None:
 
 
 def test_this_process_takes_memory() -> None:
-    assert pss_mib(os.getpid()) > 1
+    held = memory_mib(os.getpid())
+    assert held["Rss"] > held["Anonymous"] > 1
 
 
 def test_a_command_that_fails_ends_the_measurement_with_its_last_words() -> None:
