@@ -40,10 +40,15 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=FIGURES)
     args = parser.parse_args()
     notebook = Notebook(args.output)
-    for name, code in BARE.items():
-        notebook.once(name, partial(_peak, python("-c", code)))
+    bare(notebook)
     for size in args.sizes:
         measure(notebook, size)
+
+
+def bare(notebook: Notebook) -> None:
+    """Processes that have only imported the libraries."""
+    for name, code in BARE.items():
+        notebook.once(name, partial(_peak, python("-c", code)))
 
 
 def measure(notebook: Notebook, size: float) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import gc
+import os
 import shutil
 import sys
 import tempfile
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     sys.path.insert(0, "")  # module:function may stand in this folder
     with tempfile.TemporaryDirectory(prefix="edgekit-convert-") as folder, atomic(args.output) as temporary:
         source = _source(args, converter, Path(folder))
+        gc.collect()  # the Keras model has been exported: its weights go before the workers read them
         from edgekit.calibration import doubts, representative
 
         data = args.calibration and representative(args.calibration, source.inputs, samples=CALIBRATION_SAMPLES)
@@ -77,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
 def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Source:
     if args.model.suffix == CONVERTED:
         return converted_source(args.model, converter, work)
+    # With oneDNN, TensorFlow's allocator keeps three times the weights and gives nothing back; nothing is trained here.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     quiet_tensorflow()
     from edgekit.exporting import export_source
     from edgekit.loading import load

@@ -105,8 +105,8 @@ def test_a_file_that_does_not_run_on_the_samples_is_refused(fresh, tmp_path):
     make(given, "int8")
     (samples,) = given.source.work.glob("calibration-*.npz")
     request = {
-        "model": str(given.source.work / "float.tflite"), "options": {}, "bits": 8, "inputs": ["b_left", "other"], "means": False,
-        "calibration": str(samples), "output": str(tmp_path / "x.json"),
+        "model": str(given.source.work / "float.tflite"), "options": {}, "bits": 8, "inputs": ["b_left", "other"],
+        "calibration": str(samples), "means": False, "output": str(tmp_path / "x.json"),
     }  # fmt: skip
     with pytest.raises(ConversionError, match="LiteRT cannot run the float file on calibration samples"):
         calibrate(request)
