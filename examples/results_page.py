@@ -170,8 +170,9 @@ def _cost() -> Iterator[str]:
     yield (
         "Milliseconds for a batch of 64 images, and peak memory of the process, against a script by hand in tf_keras, "
         "with TFMOT where it has the method: the median over the epochs of all runs, and the ratio of the medians and "
-        "of the shortest epochs. Processes of their own, in turns; the first epoch, which compiles, is left out. An "
-        "epoch has 200 batches, with more parameters fewer, down to 10. `python benchmarks/training_cost.py`\n"
+        "of the shortest epochs. Each is a process of its own, and they train in turns, an epoch at a time; the first "
+        "two epochs are left out. An epoch has 200 batches, with more parameters fewer, down to 10. "
+        "`python benchmarks/training_cost.py`\n"
     )
     yield f"![Time and memory against parameters]({COST_PICTURE})\n"
     rows = [
