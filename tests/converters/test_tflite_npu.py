@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +56,8 @@ HERE = "def path_to_sdk_libs():\n    return {libraries!r}\n".replace("{libraries
 def test_the_missing_compiler_is_named(
     given: Path, chip: str, missing: str, package: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if find_spec(package.replace("-", "_")) is not None:
+        pytest.skip(f"{package} is installed here")
     out = tmp_path / "out"
     assert main(["convert", str(given), "--to", "tflite", "--npu", chip, "-o", str(out / "x.tflite")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
