@@ -28,6 +28,10 @@ _PROC = Path("/proc")
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
+class TookTooMuch(SystemExit):  # it ends a script like any SystemExit
+    """The command took more memory than LIMIT_MIB and was stopped."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What a command took."""
@@ -41,7 +45,7 @@ class Run:
 
 
 def run(argv: Sequence[str], *, words: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Run:
-    """Run a command to its end. Stops the measurement with its last words when it fails."""
+    """Run a command to its end. Stops the measurement with its last words when it fails, or takes too much memory."""
     with tempfile.TemporaryFile("w+") as output:
         start = perf_counter()
         process = subprocess.Popen(
@@ -54,7 +58,7 @@ def run(argv: Sequence[str], *, words: Sequence[str] = (), environment: Mapping[
             peak, anonymous = max(peak, taken), max(anonymous, held)
             if taken > LIMIT_MIB:
                 _stop(process)
-                raise SystemExit(f"{' '.join(map(str, argv))} took {taken:,.0f} MiB: stopped")
+                raise TookTooMuch(f"{' '.join(map(str, argv))} took {taken:,.0f} MiB: stopped")
             for word in words:
                 if any(word in line for line in lines):
                     peaks[word] = max(peaks[word], taken)

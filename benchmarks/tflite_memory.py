@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.process_tree import python, run
+from benchmarks.process_tree import LIMIT_MIB, TookTooMuch, python, run
 from benchmarks.tflite_tools import ENVIRONMENT, ROOT, SCRIPT, save
 from benchmarks.training_cost import network
 from examples.study import Notebook
@@ -77,7 +77,10 @@ def _convert(folder: Path, model: Path, *, to: str = "tflite") -> list[str]:
 
 
 def _peak(argv: list[str]) -> dict[str, float]:
-    taken = run(argv, words=WORKERS, environment=ENVIRONMENT)
+    try:
+        taken = run(argv, words=WORKERS, environment=ENVIRONMENT)
+    except TookTooMuch:
+        return {"stopped_at_mib": LIMIT_MIB}
     phases = {word: round(peak) for word, peak in taken.peaks_mib.items() if peak}
     peaks = {"peak_mib": round(taken.peak_mib), "anonymous_mib": round(taken.anonymous_mib)}
     return {**peaks, "wall_s": round(taken.wall_s, 1), "cpu_s": round(taken.cpu_s, 1), **phases}

@@ -24,7 +24,11 @@ Options = Mapping[str, object]  # format -> its settings, as in `[convert.FORMAT
 
 SHARE_OF_MEMORY = 0.8  # of what is free when a build starts to convert
 BASE_BYTES = 1 << 30  # what one conversion takes: TensorFlow and its converter
-BYTES_PER_BYTE = 16  # and for each byte of the float model: its copies in them
+# And for each byte of the float model: its copies in them. benchmarks/tflite_memory.py measured it with 10 and 100
+# million parameters (docs/tflite-results.md): TFLite's export takes 5. ONNX was stopped at 18, so 24 is an allowance,
+# for formats of others too.
+BYTES_PER_BYTE = {"tflite": 5}
+OTHER_BYTES_PER_BYTE = 24
 _KILL_EVERY_S = 0.2
 
 log = logging.getLogger(__name__)
@@ -66,11 +70,11 @@ def convert_all(
     """
     refused: dict[str, str] = {}
     admission = Admission(SHARE_OF_MEMORY * available_bytes())
-    cost = BASE_BYTES + BYTES_PER_BYTE * size_of(source.float_model)
+    float_bytes = size_of(source.float_model)
 
     def convert(planned: PlannedVariant) -> Converted | None:
         converted = None
-        with admission.admit(cost):
+        with admission.admit(cost_bytes(planned.format, float_bytes)):
             try:
                 converted = _convert(source, planned, converters[planned.format], calibration)
             except ConversionError as problem:
@@ -99,6 +103,11 @@ def _convert(source: Source, planned: PlannedVariant, converter: Converter, cali
     artifact = convert_one(source, planned, converter, calibration)
     found = _preflight(planned, artifact, converter)
     return Converted(planned, artifact, (*found, *_check(planned, artifact, source)))
+
+
+def cost_bytes(format_name: str, float_bytes: int) -> int:
+    """What converting one variant of a float model of this size takes, beyond this process."""
+    return BASE_BYTES + BYTES_PER_BYTE.get(format_name, OTHER_BYTES_PER_BYTE) * float_bytes
 
 
 def _in_turns(plan: Plan) -> list[PlannedVariant]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from edgekit.progress import LoggedProgress
 from edgekit.tensors import Array
 
 PLAN = plan({"local": ["fp32", "fp16", "int8"]})
+ROOT = Path(__file__).parents[1]
 NO_DATA = Data({}, None, "nothing")
 
 
@@ -70,6 +72,16 @@ def test_variants_of_one_format_meet_and_keep_the_plans_order(source: Source, mo
     made, refused = convert_all(source, PLAN, converters, NO_DATA, LoggedProgress())
     assert [item.planned for item in made] == list(PLAN.variants)
     assert not refused
+
+
+@pytest.mark.parametrize("size", [10, 100])
+def test_the_estimate_of_memory_covers_what_was_measured(size: int) -> None:
+    figures = json.loads((ROOT / "examples" / "figures" / "tflite-memory.json").read_text())
+    measured = (
+        figures[f"{size} M, edgekit convert .keras"]["peak_mib"] - figures["bare TensorFlow and Keras"]["peak_mib"]
+    )
+    estimate = converting.cost_bytes("tflite", 4 * figures[f"{size} M, parameters"])
+    assert measured * (1 << 20) <= estimate < converting.cost_bytes("another", 4 * figures[f"{size} M, parameters"])
 
 
 def test_too_little_memory_means_one_at_a_time(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
