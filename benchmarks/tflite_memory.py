@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ def bare(notebook: Notebook) -> None:
         notebook.once(name, partial(_peak, python("-c", code)))
 
 
-def measure(notebook: Notebook, size: float) -> None:
-    """All ways at one size."""
+def measure(notebook: Notebook, size: float, *, only: Sequence[str] = ()) -> None:
+    """All ways at one size, or only some."""
     with tempfile.TemporaryDirectory(prefix="edgekit-memory-") as name:
         folder = Path(name)
         parameters = _write(folder, size)
@@ -66,6 +67,8 @@ def measure(notebook: Notebook, size: float) -> None:
             "Keras export and litert-quantizer": python(str(SCRIPT), "quantizer", name, "int8"),
         }
         for way, argv in ways.items():
+            if only and way not in only:
+                continue
             notebook.once(f"{size:g} M, {way}", partial(_peak, argv))
 
 

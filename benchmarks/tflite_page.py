@@ -156,7 +156,7 @@ def _sparse() -> Iterator[str]:
             str(entry["sparse_tensors"]),
             f"{entry['bytes']:,}",
             f"{entry['zipped']:,}",
-            f"{entry['median_ms']:.3f}",
+            f"does not open: {entry['refused']}" if entry["refused"] else f"{entry['median_ms']:.3f}",
         ]
         for subject, entries in figures.items()
         for name, entry in entries.items()

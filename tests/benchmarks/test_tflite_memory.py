@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_int8_of_a_large_layer(tmp_path: Path) -> None:
     notebook = Notebook(tmp_path / "figures.json")
     tflite_memory.bare(notebook)
-    tflite_memory.measure(notebook, 20)
+    tflite_memory.measure(notebook, 20, only=("edgekit convert .keras", "edgekit convert .tflite"))
     figures = json.loads((tmp_path / "figures.json").read_text())
     bound = 3 * 4 * figures["20 M, parameters"] / (1 << 20)
     libraries = figures["bare TensorFlow and Keras"]["peak_mib"] + figures["bare litert-quantizer"]["peak_mib"]
