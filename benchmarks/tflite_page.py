@@ -47,8 +47,8 @@ RESULT = """\
   leaves TensorFlow's oneDNN allocator on. On a tiny model edgekit takes more, because two of its processes hold
   TensorFlow. ONNX of large models needs much memory.
 - **Sparse encoding** does not pay, and edgekit writes none. In the bundle, which is a zip, the dense fp32 file of a
-  network with zeros is as small, and the dense int8 file smaller; LiteRT does not open the sparse int8 file. Only fp32 dense
-  layers with many zeros are somewhat faster.
+  network with zeros is about as small, and the dense int8 file smaller; LiteRT does not open the sparse int8 file.
+  Only fp32 dense layers with many zeros are somewhat faster.
 """
 
 
