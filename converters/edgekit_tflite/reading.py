@@ -117,6 +117,8 @@ def parse_model(content: bytes | bytearray | memoryview) -> TFLiteModel:
 
 def mapped(path: Path) -> memoryview:
     """A file's bytes without a copy in memory. Files are written whole and renamed, never changed where they lie."""
+    if not path.stat().st_size:
+        return memoryview(b"")  # which cannot be mapped
     with path.open("rb") as stream:
         return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 

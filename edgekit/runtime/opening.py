@@ -80,7 +80,7 @@ def _explain_none(rejected: Sequence[Rejected]) -> str:
     if len(rejected) == 1:
         return f"variant '{rejected[0].variant}' does not run here: {rejected[0].reason}"
     reasons = "; ".join(f"'{item.variant}': {item.reason}" for item in rejected)
-    return f"no variant runs here: {reasons or 'there is none'}"
+    return f"no variant runs here: {reasons}"
 
 
 def _explain(

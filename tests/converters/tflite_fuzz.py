@@ -24,6 +24,7 @@ from edgekit_tflite.options import TFLiteOptions
 
 from edgekit.cli import main
 from edgekit.errors import EdgekitError
+from edgekit.files import atomic
 from edgekit.metadata import ModelMetadata
 
 TRUNCATIONS, FLIPS = 40, 500
@@ -36,7 +37,7 @@ READERS: dict[str, Try] = {
     "is_finished": lambda path, result: is_finished(path, "int8", TFLiteOptions()),
     "sign": sign,
     "embed": lambda path, result: embed(_without_metadata(path.read_bytes()), CARD, where=str(path)),
-    "keep_files": lambda path, result: keep_files(b"", path),
+    "keep_files": lambda path, result: _keep_files(result, path),
 }
 VERBS: dict[str, Try] = {
     "inspect": lambda path, result: _verb("inspect", path),
@@ -84,6 +85,12 @@ def _compare(path: Path) -> None:
         (given,) = converter.inspect(sound).inputs
         np.savez(data, x=np.random.default_rng(0).uniform(0, 1, (2, *given.shape[1:])).astype(np.float32))
     _verb("compare", sound, path, "--data", data, "--layers")
+
+
+def _keep_files(result: Path, given: Path) -> None:
+    with atomic(result) as temporary:
+        temporary.write_bytes(b"")
+        keep_files(temporary, given)
 
 
 def _without_metadata(content: bytes) -> bytes:

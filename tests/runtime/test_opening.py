@@ -63,7 +63,7 @@ class TestChoosing:
             open_bundle(tiny_bundle, engine="onnxruntme")
 
     def test_a_bundle_without_variants(self, tmp_path: Path) -> None:
-        with pytest.raises(EngineError, match=r"no variant runs here: there is none"):
+        with pytest.raises(BundleError, match=r"the manifest lists no variant, so nothing can run"):
             open_bundle(pack(tmp_path, ()))
 
     def test_a_variant_of_another_name(self, tiny_bundle: Path) -> None:
