@@ -12,34 +12,35 @@ import numpy as np
 from edgekit.tensors import Array
 from edgekit_tflite.activations import read_feeds
 from edgekit_tflite.bias_correction import correct_biases
+from edgekit_tflite.ranges import Ranges
 from edgekit_tflite.running import Runner
 
-Write = Callable[[str | None, Path], None]  # (file with ranges, output)
+Write = Callable[[Ranges, Path], None]  # (ranges by tensor name, output)
 
 
-def write_best(write: Write, request: Mapping[str, Any]) -> tuple[str, ...]:
+def write_best(write: Write, request: Mapping[str, Any], *, correct: bool) -> tuple[str, ...]:
     """Quantize into the output that `request` names; what a reader of the report must know.
 
-    With samples held apart, every range and both ways of setting biases are tried, and the best SNR counts.
+    `correct` says whether biases are corrected. With samples held apart, every range and both ways of setting biases
+    are tried, and the best SNR counts.
     """
     model, output = Path(request["model"]), Path(request["output"])
-    means = _means(request.get("means"))
-    ranges: Mapping[str, str | None] = request.get("ranges") or {"": None}
+    ranges, means = _measured(request.get("measured"))
     if "held" not in request:
-        ((_, file),) = ranges.items()
-        write(file, output)
-        if means:
+        (ends,) = ranges.values()
+        write(ends, output)
+        if correct:
             corrected = output.with_name(f"{output.name}.corrected")
             correct_biases(output, model, means, corrected)
             corrected.replace(output)
         return ()
     held = read_feeds(Path(request["held"]), request["inputs"])
     wanted, found = _outputs(model, held), dict[str, float]()
-    for method, file in ranges.items():
+    for method, ends in ranges.items():
         made = {method: output.with_name(f"{output.name}.{method}")}
-        write(file, made[method])
+        write(ends, made[method])
         corrected = output.with_name(f"{output.name}.{method}.corrected")
-        if means and correct_biases(made[method], model, means, corrected):
+        if correct and correct_biases(made[method], model, means, corrected):
             made[f"{method} with bias correction"] = corrected
         for name, path in made.items():
             found[name] = _snr_db(wanted, _outputs(path, held))
@@ -52,10 +53,12 @@ def write_best(write: Write, request: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"calibration by SNR on {len(held)} samples held apart: {shown}",)
 
 
-def _means(path: str | None) -> dict[str, Array]:
+def _measured(path: str | None) -> tuple[dict[str, Ranges], dict[str, Array]]:
+    """(ranges by method, means by tensor name)."""
     if path is None:
-        return {}
-    return {name: np.array(values) for name, values in json.loads(Path(path).read_text()).items()}
+        return {"": {}}, {}
+    found = json.loads(Path(path).read_text())
+    return found["ranges"], {name: np.array(values) for name, values in found["means"].items()}
 
 
 def _outputs(path: Path, feeds: Sequence[Mapping[str, Array]]) -> list[Array]:

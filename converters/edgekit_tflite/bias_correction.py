@@ -6,30 +6,39 @@ of each input channel measured on calibration samples. Padding is not counted: a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any  # Any: the generated schema's objects, which have no types
 
 import numpy as np
 
 from edgekit.tensors import Array
-from edgekit_tflite.activations import Feed, activations
 from edgekit_tflite.layers import kernel_of
-from edgekit_tflite.reading import TFLiteOperator, read_model
+from edgekit_tflite.reading import TFLiteOperator, read_opened
 
 _CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _BIAS = 2  # its place among an operator's inputs
 
 
-def channel_means(model: Path, feeds: Sequence[Feed]) -> dict[str, Array]:
-    """The mean of each channel (last axis) of what every operator with a kernel reads, by tensor name, shape (c,)."""
-    wanted = {operator.inputs[0].name for operator in _correctable(model).values()}
-    sums: dict[str, Array] = {}
-    for values in activations(model, feeds):
-        for name, array in values:
-            if name in wanted:
-                sums[name] = sums.get(name, 0) + array.reshape(-1, array.shape[-1]).mean(axis=0, dtype=np.float64)
-    return {name: total / len(feeds) for name, total in sums.items()}
+class ChannelMeans:
+    """The mean of each channel (last axis) of what every operator with a kernel reads, over all samples."""
+
+    def __init__(self, model: Path) -> None:
+        self._wanted = {operator.inputs[0].name for operator in _correctable(model).values()}
+        self._sums: dict[str, Array] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, name: str, values: Array) -> None:
+        """One tensor's values for one sample."""
+        if name in self._wanted:
+            mean = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
+            self._sums[name] = self._sums.get(name, 0) + mean
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, Array]:
+        """By tensor name, shape (channels,); without those that overflow."""
+        found = {name: total / self._counts[name] for name, total in self._sums.items()}
+        return {name: means for name, means in found.items() if np.all(np.isfinite(means))}
 
 
 def correct_biases(quantized: Path, model: Path, means: Mapping[str, Array], output: Path) -> int:
@@ -55,7 +64,7 @@ def correct_biases(quantized: Path, model: Path, means: Mapping[str, Array], out
 
 def _correctable(path: Path) -> dict[str, TFLiteOperator]:
     """Operators by the names of their kernels, without kernels that several use."""
-    operators = [operator for operator in read_model(path, here=True).operators if operator.type in _CORRECTED]
+    operators = [operator for operator in read_opened(path).operators if operator.type in _CORRECTED]
     named = [(kernel.name, operator) for operator in operators if (kernel := kernel_of(operator)) is not None]
     names = [name for name, _ in named]
     return {name: operator for name, operator in named if names.count(name) == 1}
@@ -68,10 +77,18 @@ def _mean_error(quantized: TFLiteOperator, original: TFLiteOperator, means: Arra
     if original.type == "DEPTHWISE_CONV_2D":  # (1, height, width, channels): a multiplier repeats each input channel
         multiplied = np.repeat(means, error.shape[-1] // len(means))
         mean_error: Array = error.sum(axis=(0, 1, 2)) * multiplied
-    else:  # (channels, ..., inputs); a dense layer may read several positions of each channel
+    else:  # (channels, ..., inputs)
         rows = error.reshape(len(error), -1, error.shape[-1]).sum(axis=1)
-        mean_error = rows.reshape(len(rows), -1, len(means)).sum(axis=1) @ means
+        mean_error = (rows * _means_read(means, *rows.shape)).sum(axis=1)
     return mean_error
+
+
+def _means_read(means: Array, channels: int, inputs: int) -> Array:
+    """The mean of what each weight of the rows (channels, inputs) meets; broadcasts to that shape."""
+    if inputs < len(means):  # a grouped convolution: an output channel reads the inputs of its group
+        groups = means.reshape(-1, inputs)
+        return np.repeat(groups, channels // len(groups), axis=0)
+    return np.tile(means, inputs // len(means))  # a dense layer may read several positions of each channel
 
 
 def _kernel(operator: TFLiteOperator) -> Array:

@@ -6,35 +6,43 @@ A process of its own: what LiteRT makes of the weights is gone before they are q
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any  # Any: the request, which is JSON
 
 from edgekit import workers
 from edgekit.errors import ConversionError
-from edgekit.strict import parse
-from edgekit_tflite.activations import read_feeds
-from edgekit_tflite.bias_correction import channel_means
-from edgekit_tflite.options import TFLiteOptions
-from edgekit_tflite.ranges import find_ranges
+from edgekit_tflite.activations import Feed, activations, read_feeds
+from edgekit_tflite.bias_correction import ChannelMeans
+from edgekit_tflite.ranges import Extremes, Ranges, clipped_ranges
 
 
 def calibrate(request: dict[str, Any]) -> dict[str, object]:
-    """Write what is asked for as JSON: {tensor name: [least, largest]}, or {tensor name: mean of each channel}."""
-    options = parse(TFLiteOptions, request["options"], where="TFLite options")
-    feeds = read_feeds(Path(request["calibration"]), request["inputs"])
+    """Write JSON: `ranges` by method, {tensor name: [least, largest]}, and `means`, {tensor name: of each channel}."""
+    model, feeds = Path(request["model"]), read_feeds(Path(request["calibration"]), request["inputs"])
     try:
-        if request["means"]:
-            means = channel_means(Path(request["model"]), feeds)
-            measured: dict[str, Any] = {name: array.tolist() for name, array in means.items()}
-        else:
-            measured = dict(find_ranges(Path(request["model"]), feeds, options, request["bits"]))
+        ranges, means = _measure(model, feeds)
+        if not set(request["methods"]) <= set(ranges):
+            clip = {"percentile": request["percentile"], "bits": request["bits"]}
+            ranges |= clipped_ranges(model, feeds, ranges["min-max"], **clip)
     except (ValueError, RuntimeError) as problem:  # an operator that LiteRT lacks
         reason = " ".join(str(problem).split())
         raise ConversionError(
             f"LiteRT cannot run the float file on calibration samples ({reason}): choose a precision without ranges"
         ) from problem
-    Path(request["output"]).write_text(json.dumps(measured))
+    asked = {method: ranges[method] for method in request["methods"]}
+    Path(request["output"]).write_text(json.dumps({"ranges": asked, "means": means}))
     return {}
+
+
+def _measure(model: Path, feeds: Sequence[Feed]) -> tuple[dict[str, Ranges], dict[str, list[float]]]:
+    """What one run of the samples tells."""
+    extremes, means = Extremes(), ChannelMeans(model)
+    for values in activations(model, feeds):
+        for name, array in values:
+            extremes.add(name, array)
+            means.add(name, array)
+    return extremes.ranges(), {name: array.tolist() for name, array in means.means().items()}
 
 
 if __name__ == "__main__":

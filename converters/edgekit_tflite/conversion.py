@@ -24,7 +24,7 @@ from edgekit_tflite.inspection import float_layers, float_weights, inspect_model
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.npu import compile_for, parse_npu
 from edgekit_tflite.options import DYNAMIC, STATIC, TFLiteOptions
-from edgekit_tflite.reading import TFLiteModel, TFLiteTensor, read_model
+from edgekit_tflite.reading import TFLiteModel, TFLiteTensor, mark_opened, read_model
 from edgekit_tflite.tracing import TFLiteTrace
 
 ENGINE = "litert"
@@ -127,6 +127,7 @@ def _export(name: str, model: Path, output: Path, *, border: str | None) -> None
         {"model": str(model), "signature": FIXED_SIGNATURE, "output": str(output), "border": border},
         what=f"converting '{name}' to TFLite",
     )
+    mark_opened(output)  # the worker did
 
 
 def _quantize(
@@ -147,6 +148,7 @@ def _quantize(
         **measured,
     }
     reply = call("quantize_worker", request, what=f"quantizing '{source.name}' to TFLite {precision}")
+    mark_opened(output)
     return tuple(reply["notes"])
 
 

@@ -8,6 +8,7 @@ from typing import Any  # Any: the request, which is JSON, and TensorFlow's obje
 
 from edgekit import workers
 from edgekit.errors import ConversionError
+from edgekit_tflite.reading import check_opens
 
 _FOREIGN_OPS = re.compile(r"(?:TF Select|Custom) ops: ([\w, ]+)")
 _FIRST_ERROR = re.compile(r"error: (?:loc\((?:.*)\): )?(.+)")
@@ -32,6 +33,7 @@ def export(request: dict[str, Any]) -> dict[str, object]:
     except ConverterError as problem:
         raise ConversionError(explain(str(problem))) from problem
     Path(request["output"]).write_bytes(content)
+    check_opens(Path(request["output"]))
     return {}
 
 

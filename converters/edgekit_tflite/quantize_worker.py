@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -19,7 +18,8 @@ from edgekit_tflite.attempts import write_best
 from edgekit_tflite.hessians import Statistics, add_hessians
 from edgekit_tflite.layers import name_operators
 from edgekit_tflite.options import ACTIVATION_BITS, STATIC, TFLiteOptions
-from edgekit_tflite.reading import read_model
+from edgekit_tflite.ranges import Ranges
+from edgekit_tflite.reading import check_opens, read_opened
 from edgekit_tflite.settling import Setting, grouped, notes, settle
 
 _EVERYTHING = ".*"
@@ -35,7 +35,7 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
 
     precision = request["precision"]
     options = parse(TFLiteOptions, request["options"], where="TFLite options")
-    operators = name_operators(read_model(Path(request["model"]), here=True), request["layers"])
+    operators = name_operators(read_opened(Path(request["model"])), request["layers"])
     settled = settle(operators, precision, options, _takes)
     base = Setting(precision.removesuffix("-float-io"))
     recipe = RecipeManager()
@@ -47,34 +47,34 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
         for border in ("INPUT", "OUTPUT"):
             _add(recipe, _EVERYTHING, border, Setting("fp32"))
     try:
-        chosen = write_best(partial(_write, recipe, request, options), request)
+        correct = options.bias_correction and precision in STATIC
+        chosen = write_best(partial(_write, recipe, request, options), request, correct=correct)
     except (ValueError, RuntimeError) as problem:  # an unrolled loop, an operator without an int8 form
         reason = " ".join(str(problem).split())
         culprit = f"algorithm {options.algorithm}" if options.algorithm != "min-max" else "it"
         raise ConversionError(
             f"litert-quantizer cannot make {precision} ({reason}): leave {culprit} out for this model"
         ) from problem
+    check_opens(Path(request["output"]))
     return {"notes": [*chosen, *notes(settled, options)]}
 
 
-def _write(recipe: Any, request: dict[str, Any], options: TFLiteOptions, ranges: str | None, output: Path) -> None:
+def _write(recipe: Any, request: dict[str, Any], options: TFLiteOptions, ranges: Ranges, output: Path) -> None:
     """What litert-quantizer's `Quantizer.quantize` does, without its second interpreter and its copy of the result."""
     from litert_quantizer.model_modifier import ModelModifier
     from litert_quantizer.params_generator import ParamsGenerator
     from litert_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
 
     model = flatbuffers.read_model(flatbuffers.get_model_content(request["model"]))
-    statistics: Statistics = {}
-    if ranges is not None:
-        statistics = _statistics(model, json.loads(Path(ranges).read_text()))
-        if options.algorithm == "gptq":
-            feeds = read_feeds(Path(request["calibration"]), request["inputs"])
-            add_hessians(statistics, request["model"], recipe.get_quantization_recipe(), feeds)
+    statistics = _statistics(model, ranges)
+    if options.algorithm == "gptq":
+        feeds = read_feeds(Path(request["calibration"]), request["inputs"])
+        add_hessians(statistics, request["model"], recipe.get_quantization_recipe(), feeds)
     parameters = ParamsGenerator(model).generate_quantization_parameters(recipe, statistics, enable_progress_bar=False)
     ModelModifier(model).modify_model(parameters, serialize_to_path=str(output), enable_progress_bar=False)
 
 
-def _statistics(model: Any, ranges: dict[str, tuple[float, float]]) -> Statistics:
+def _statistics(model: Any, ranges: Ranges) -> Statistics:
     """Each range as the quantizer wants it: arrays of the tensor's rank."""
     tensors = {tensor.name.decode(): tensor for graph in model.subgraphs for tensor in graph.tensors}
     found: Statistics = {}

@@ -1,4 +1,4 @@
-"""Ranges of activations, measured on calibration samples by the method of the user's choice.
+"""Ranges of activations, measured on calibration samples by the methods of the user's choice.
 
 `min-max` and `moving-average` follow litert-quantizer, and give the same numbers. `percentile` and `mse` look at the
 distribution of each tensor's values: a second run of the same samples fills a histogram between the tensor's extremes.
@@ -13,7 +13,6 @@ import numpy as np
 
 from edgekit.tensors import Array
 from edgekit_tflite.activations import Feed, activations
-from edgekit_tflite.options import TFLiteOptions
 
 BINS = 2048
 DEFAULT_PERCENTILE = 99.99
@@ -21,25 +20,45 @@ _FRACTIONS = np.linspace(1.0, 0.02, 99)
 _SMOOTHING = 0.95  # the weight of what was seen before, in a moving average
 _LARGEST = 3e38  # about bfloat16's: a value beyond it, like the -inf that padding may bring, is in no range
 
-Ends = tuple[float, float]
+Ranges = dict[str, tuple[float, float]]  # by tensor name
 
 
-def find_ranges(model: Path, feeds: Sequence[Feed], options: TFLiteOptions, bits: int) -> dict[str, Ends]:
-    """The least and the largest value of every activation, by tensor name, over all samples.
+class Extremes:
+    """The least and the largest value of every activation over all samples, and their moving average."""
 
-    `bits` is the width of the variant's activations, which the method `mse` weighs rounding by.
+    def __init__(self) -> None:
+        self._widest: dict[str, Array] = {}
+        self._averaged: dict[str, Array] = {}
+
+    def add(self, name: str, values: Array) -> None:
+        """One tensor's values for one sample."""
+        ends = _ends(values)
+        if name not in self._widest:
+            self._widest[name] = self._averaged[name] = ends
+            return
+        widest, averaged = self._widest[name], self._averaged[name]
+        self._widest[name] = np.array((min(widest[0], ends[0]), max(widest[1], ends[1])), ends.dtype)
+        self._averaged[name] = _SMOOTHING * averaged + (1 - _SMOOTHING) * ends
+
+    def ranges(self) -> dict[str, Ranges]:
+        """By method, those that need no more."""
+        return {"min-max": _floats(self._widest), "moving-average": _floats(self._averaged)}
+
+
+def clipped_ranges(
+    model: Path, feeds: Sequence[Feed], widest: Ranges, *, percentile: float | None, bits: int
+) -> dict[str, Ranges]:
+    """By method, those that cut the ends of the `widest` ranges off.
+
+    `bits` is the width of the variant's activations, which the method `mse` weighs rounding by; `percentile` is of the
+    values that lie in range.
     """
-    found = _extremes(model, feeds, averaged=options.calibration == "moving-average")
-    if options.calibration not in ("percentile", "mse"):
-        return found
-    for name, counts in _histograms(model, found, feeds).items():
-        edges = np.linspace(*found[name], BINS + 1)
-        found[name] = (
-            mse_range(counts, edges, bits)
-            if options.calibration == "mse"
-            else percentile_range(counts, edges, options.percentile or DEFAULT_PERCENTILE)
-        )
-    return found
+    by_mse, by_percentile = dict(widest), dict(widest)
+    for name, counts in _histograms(model, widest, feeds).items():
+        edges = np.linspace(*widest[name], BINS + 1)
+        by_mse[name] = mse_range(counts, edges, bits)
+        by_percentile[name] = percentile_range(counts, edges, percentile or DEFAULT_PERCENTILE)
+    return {"mse": by_mse, "percentile": by_percentile}
 
 
 def percentile_range(counts: Array, edges: Array, percentile: float) -> tuple[float, float]:
@@ -74,17 +93,7 @@ def mse_range(counts: Array, edges: Array, bits: int) -> tuple[float, float]:
     return low, high
 
 
-def _extremes(model: Path, feeds: Sequence[Feed], *, averaged: bool) -> dict[str, Ends]:
-    found: dict[str, Array] = {}
-    for values in activations(model, feeds):
-        for name, array in values:
-            ends = _ends(array)
-            if name not in found:
-                found[name] = ends
-            elif averaged:
-                found[name] = _SMOOTHING * found[name] + (1 - _SMOOTHING) * ends
-            else:
-                found[name] = np.array((min(found[name][0], ends[0]), max(found[name][1], ends[1])), ends.dtype)
+def _floats(found: dict[str, Array]) -> Ranges:
     return {name: (float(low), float(high)) for name, (low, high) in found.items()}
 
 
@@ -97,7 +106,7 @@ def _ends(values: Array) -> Array:
     return ends
 
 
-def _histograms(model: Path, found: dict[str, Ends], feeds: Sequence[Feed]) -> dict[str, Array]:
+def _histograms(model: Path, found: Ranges, feeds: Sequence[Feed]) -> dict[str, Array]:
     """How often the values of each float activation fall into each of BINS between its extremes."""
     counts: dict[str, Array] = {}
     for values in activations(model, feeds):

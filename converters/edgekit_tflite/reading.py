@@ -1,7 +1,7 @@
 """A TFLite file as values: its signature's tensors and its operators, read through the flatbuffer schema.
 
 The interpreter opens the file first: its verifier refuses what is truncated or foreign before the schema reads it. It
-does so in a process of its own, since what passes the verifier can still crash the interpreter.
+does so in a process of its own, since what passes the verifier can still crash the interpreter; once for each file.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from edgekit.tensors import Array, Quantization
 _INSTALL = 'pip install "edgekit[tflite]"'
 _OPENER = "edgekit_tflite.opening_worker"
 _OPENING_TIMEOUT_S = 120.0
+_opened: set[tuple[int, ...]] = set()
 # What the generated schema and numpy raise on a FlatBuffer whose parts do not fit together.
 _DAMAGE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, struct.error)
 
@@ -76,16 +77,11 @@ class TFLiteModel:
     operators: tuple[TFLiteOperator, ...]
 
 
-def read_model(path: Path, *, here: bool = False) -> TFLiteModel:
-    """Read one file. Raises ConversionError when LiteRT does not open it, or crashes on it.
-
-    `here` opens it in this process, which is then a worker's.
-    """
+def read_model(path: Path) -> TFLiteModel:
+    """Read one file. Raises ConversionError when LiteRT does not open it, or crashes on it."""
     if not path.is_file():
         raise ConversionError(f"{path}: no such file")
-    if here:
-        check_opens(path)
-    else:
+    if _identity(path) not in _opened:
         workers.call(
             _OPENER,
             {"path": str(path)},
@@ -93,8 +89,25 @@ def read_model(path: Path, *, here: bool = False) -> TFLiteModel:
             what=f"opening {path}",
             error=ConversionError,
         )
+        mark_opened(path)
+    return read_opened(path)
+
+
+def read_opened(path: Path) -> TFLiteModel:
+    """Read a file that LiteRT has opened. Raises ConversionError on a damaged one."""
     with damage_of(path):
         return parse_model(mapped(path))
+
+
+def mark_opened(path: Path) -> None:
+    """Remember that LiteRT opens a file, as long as nobody changes it, so that it is not tried again."""
+    _opened.add(_identity(path))
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Of a file's content: stays when the file is renamed."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def parse_model(content: bytes | bytearray | memoryview) -> TFLiteModel:

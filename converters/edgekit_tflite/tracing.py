@@ -27,7 +27,7 @@ from edgekit.tracing import (
     output_key,
 )
 from edgekit_tflite.cutting import CUT, cut_model
-from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, damage_of, read_model
+from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, check_opens, damage_of, read_opened
 
 _CHANNEL_AXIS = -1  # TFLite is channels-last
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
@@ -44,7 +44,8 @@ class TFLiteTrace:
 
     def __init__(self, path: Path) -> None:
         """Raises ConversionError when LiteRT does not open the file; some files crash it."""
-        model = read_model(path, here=True)
+        check_opens(path)
+        model = read_opened(path)
         self._path = path
         with damage_of(path):
             self.inputs, self.input_specs = _borders(model.inputs)

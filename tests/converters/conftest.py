@@ -13,8 +13,10 @@ import pytest
 from edgekit.conversion import Source, find_converter
 from edgekit.tensors import TensorSpec
 
-INPUTS = {"classifier": ("image",), "pair": ("b_left", "a_right"), "unsupported": ("x",)}
-OUTPUTS = {"classifier": ("probabilities",), "pair": ("z_score", "a_sum"), "unsupported": ("y",)}
+INPUTS = {"classifier": ("image",), "grouped": ("image",), "pair": ("b_left", "a_right"), "unsupported": ("x",)}
+OUTPUTS = {
+    "classifier": ("probabilities",), "grouped": ("scores",), "pair": ("z_score", "a_sum"), "unsupported": ("y",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

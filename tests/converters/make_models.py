@@ -35,7 +35,7 @@ class Net(tf.Module):
             peak = np.abs(kernel).max(axis=axes(name), keepdims=True)
             self.peaks[name] = peak.reshape(-1) if peak.size > 1 else peak.reshape(())
             self.kernels[name] = tf.Variable(on_grid(kernel, peak) if self.trained else kernel)
-            channels = shape[2] if "depth" in name else shape[-1]
+            channels = shape[2] * shape[3] if "depth" in name else shape[-1]
             self.biases[name] = tf.Variable(rng.normal(0, 0.1, channels).astype("float32"))
 
     def kernel(self, name: str) -> tf.Tensor:
@@ -89,6 +89,14 @@ def classifier(net: Net, given: Tensors) -> Tensors:
     return {"probabilities": net.activation("probabilities", tf.nn.softmax(x))}
 
 
+def grouped(net: Net, given: Tensors) -> Tensors:
+    """Groups of channels, and several outputs for each channel."""
+    x = net.activation("image", given["image"])
+    x = net.activation("relu", tf.nn.relu(net.conv("conv", x)))
+    x = net.activation("depth", net.depthwise("depth", x))
+    return {"scores": net.activation("scores", net.dense("dense", tf.reshape(x, (-1, 5 * 5 * 16))))}
+
+
 def pair(net: Net, given: Tensors) -> Tensors:
     left, right = net.activation("b_left", given["b_left"]), net.activation("a_right", given["a_right"])
     left = net.activation("left", tf.nn.relu(net.dense("dense_left", left)))
@@ -109,6 +117,11 @@ CASES: dict[str, tuple[Forward, dict[str, tuple[int, ...]], dict[str, tuple[int,
         classifier,
         {"image": (12, 12, 1)},
         {"conv": (3, 3, 1, 8), "depth": (3, 3, 8, 1), "dense_hidden": (8, 16), "dense_logits": (16, 10)},
+    ),
+    "grouped": (
+        grouped,
+        {"image": (5, 5, 4)},
+        {"conv": (1, 1, 2, 8), "depth": (3, 3, 8, 2), "dense": (400, 3)},
     ),
     "pair": (
         pair,

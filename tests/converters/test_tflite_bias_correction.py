@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edgekit_tflite import converter
-from edgekit_tflite.bias_correction import channel_means, correct_biases
+from edgekit_tflite.activations import activations
+from edgekit_tflite.bias_correction import ChannelMeans, correct_biases
 from edgekit_tflite.conversion import _float_export
-from edgekit_tflite.reading import TFLiteOperator, read_model
+from edgekit_tflite.reading import TFLiteOperator, TFLiteTensor, read_model
 
 from edgekit.errors import ConversionError
 from tests.converters.test_tflite import run
@@ -38,29 +39,80 @@ def test_bias_correction_brings_int8_nearer_to_float(case, untrained, made, snr_
     assert decibels[True] > decibels[False]
 
 
-def dense(path: Path) -> TFLiteOperator:
-    """The first dense layer with a bias."""
-    dense = [operator for operator in read_model(path).operators if operator.type == "FULLY_CONNECTED"]
-    return next(operator for operator in dense if len(operator.inputs) == 3)
+def layer(path: Path, kind: str) -> TFLiteOperator:
+    """The first operator of a type that has a bias."""
+    found = [operator for operator in read_model(path).operators if operator.type == kind]
+    return next(operator for operator in found if len(operator.inputs) == 3)
+
+
+def real(tensor: TFLiteTensor) -> np.ndarray:
+    """The numbers that a kernel stands for."""
+    values = tensor.data.view(tensor.dtype).reshape(tensor.shape).astype(float)
+    shape = [1] * values.ndim
+    shape[tensor.axis] = -1
+    return values * np.reshape(tensor.scales or (1.0,), shape)
+
+
+@pytest.fixture
+def mean_inputs():
+    """`mean_inputs(case, kind)`: of each channel that the first operator of a type reads, over all samples."""
+
+    def measure(given, kind):
+        model = _float_export(given.source)
+        (name,), (images,) = given.source.signature_names(), given.inputs.values()
+        means = ChannelMeans(model)
+        for values in activations(model, [{name: image[None]} for image in images]):
+            for tensor, array in values:
+                means.add(tensor, array)
+        return means.means()[layer(model, kind).inputs[0].name]
+
+    return measure
+
+
+def outputs_of(kind: str, kernel: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """What a layer without padding makes of the means, one output channel after the other."""
+    if kind == "DEPTHWISE_CONV_2D":  # (1, height, width, channels): one for each input channel, or two
+        times = kernel.shape[-1] // len(means)
+        return np.array([kernel[..., channel].sum() * means[channel // times] for channel in range(kernel.shape[-1])])
+    found = []
+    for channel, weights in enumerate(kernel.reshape(len(kernel), -1)):
+        read = np.resize(means, max(len(means), len(weights)))  # a flattened image has each channel many times
+        first = len(weights) * (channel // 4) if len(weights) < len(means) else 0  # two groups of four
+        found.append(read[first : first + len(weights)] @ weights)
+    return np.array(found)
 
 
 @pytest.mark.filterwarnings("ignore:Warning. Enabling `experimental_preserve_all_tensors`")  # which is what is wanted
-def test_a_layers_mean_output_is_that_of_the_float_layer(untrained, made):
-    """The dense layer reads no padding, so that its correction is exact but for the rounding of the bias."""
-    given = untrained("classifier")
-    ops = {"*": "fp32", "FULLY_CONNECTED": "int8"}
-    plain = dense(made(given, name="plain", bias_correction=False, ops=ops).path)
-    corrected = dense(made(given, name="corrected", ops=ops).path)
-    model = _float_export(given.source)
-    (name,), (images,) = given.source.signature_names(), given.inputs.values()
-    means = channel_means(model, [{name: image[None]} for image in images])[dense(model).inputs[0].name]
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("classifier", "FULLY_CONNECTED"),
+        ("classifier", "DEPTHWISE_CONV_2D"),
+        ("grouped", "CONV_2D"),
+        ("grouped", "DEPTHWISE_CONV_2D"),
+        ("grouped", "FULLY_CONNECTED"),
+    ],
+)
+def test_a_layers_mean_output_is_that_of_the_float_layer(untrained, made, mean_inputs, name, kind):
+    """But for the borders of what is padded, and for the rounding of the bias."""
+    given = untrained(name)
+    ops = {"*": "fp32", kind: "int8"}
+    plain = layer(made(given, name="plain", bias_correction=False, ops=ops).path, kind)
+    corrected = layer(made(given, name="corrected", ops=ops).path, kind)
     moved, biases = (operator.inputs[2].data.view("int32").astype(int) for operator in (corrected, plain))
-    kernel, whole = plain.inputs[1], dense(model).inputs[1]
-    steps = np.array(kernel.scales)
-    error = kernel.data.view("int8").reshape(kernel.shape) * steps[:, None]
-    error = (error - whole.data.view("float32").reshape(whole.shape)) @ means
-    np.testing.assert_allclose((moved - biases) * plain.inputs[2].scales, -error, atol=max(plain.inputs[2].scales))
+    error = real(plain.inputs[1]) - real(layer(_float_export(given.source), kind).inputs[1])
+    expected = -outputs_of(kind, error, mean_inputs(given, kind))
+    steps = np.array(plain.inputs[2].scales)
+    np.testing.assert_allclose((moved - biases) * steps, expected, atol=max(steps))
     assert np.any(moved != biases)
+
+
+def test_a_layer_whose_inputs_overflow_has_no_means(untrained):
+    model = _float_export(untrained("classifier").source)
+    reads = layer(model, "FULLY_CONNECTED").inputs[0]
+    means = ChannelMeans(model)
+    means.add(reads.name, np.full(reads.shape, np.inf, np.float32))
+    assert means.means() == {}
 
 
 def test_nothing_is_corrected_without_means(untrained, made, tmp_path):

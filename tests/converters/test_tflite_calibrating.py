@@ -39,7 +39,7 @@ def make(given, precision, samples=None, **settings):
 
 
 def measured(given):
-    return len(list(given.source.work.glob("ranges-*.json")))
+    return len(list(given.source.work.glob("measured-*.json")))
 
 
 def test_variants_share_what_was_measured_on_the_same_samples(fresh):
@@ -47,7 +47,6 @@ def test_variants_share_what_was_measured_on_the_same_samples(fresh):
     make(given, "int8")
     make(given, "int8-float-io")
     assert measured(given) == 1
-    assert len(list(given.source.work.glob("means-*.json"))) == 1
     make(given, "int8", {name: array[:5] for name, array in given.inputs.items()})
     assert measured(given) == 2
 
@@ -105,8 +104,8 @@ def test_a_file_that_does_not_run_on_the_samples_is_refused(fresh, tmp_path):
     make(given, "int8")
     (samples,) = given.source.work.glob("calibration-*.npz")
     request = {
-        "model": str(given.source.work / "float.tflite"), "options": {}, "bits": 8, "inputs": ["b_left", "other"],
-        "calibration": str(samples), "means": False, "output": str(tmp_path / "x.json"),
+        "model": str(given.source.work / "float.tflite"), "inputs": ["b_left", "other"], "calibration": str(samples),
+        "methods": ["min-max"], "percentile": None, "bits": 8, "output": str(tmp_path / "x.json"),
     }  # fmt: skip
     with pytest.raises(ConversionError, match="LiteRT cannot run the float file on calibration samples"):
         calibrate(request)
