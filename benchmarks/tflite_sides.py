@@ -39,7 +39,8 @@ def with_edgekit(folder: Path, *precisions: str) -> None:
     with tempfile.TemporaryDirectory(prefix="edgekit-tools-") as work:
         source = export_source(load(folder / "model.keras"), Path(work))
         data = Data(dict(np.load(folder / "calibration.npz")), None, "calibration")
-        for item in convert_all(source, plan, converters_for(plan, {}), data, LoggedProgress()):
+        made, _ = convert_all(source, plan, converters_for(plan, {}), data, LoggedProgress())
+        for item in made:
             _file(folder, "edgekit", item.planned.precision).write_bytes(item.artifact.path.read_bytes())
 
 
