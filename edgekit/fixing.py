@@ -35,6 +35,7 @@ PRECISIONS = ("int8", "int8-float-io")  # of a file that can be fixed
 FLOAT, WIDE_INTEGER = "fp32", "int16x8"  # what layers are kept at
 CALIBRATION_SAMPLES = 200
 WARMUP, RUNS = 10, 100
+CLEARLY_FASTER = 1.25  # times: what makes up for a larger file
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Cost:
     bytes_after: int
     before: Timing
     after: Timing
+    other: Timing | None  # of Fix.other
 
 
 @dataclass(frozen=True)
@@ -103,23 +105,23 @@ def fix(
         search = _Search(sides, str(given.precision), goal, rows, _calibration(calibration, sides, rows), progress)
         layers = _named_layers(sides, comparison)
         found = _Found() if goal.met(value) else _find(search, layers)
-        cost = None
-        if found.best is not None and found.best.met:
-            cost = _cost(sides, found.best, rows)
+        best, left, cost = found.best, found.other, None
+        if best is not None and best.met:
+            best, left, cost = _choose(sides, best, left, rows)
             with atomic(target) as temporary:
-                shutil.copyfile(found.best.file.path, temporary)
+                shutil.copyfile(best.file.path, temporary)
     return Fix(
         comparison=comparison,
         precision=search.precision,
         goal=goal,
         rows=len(rows),
         value=value,
-        best=found.best,
-        other=found.other,
-        weight_share=layers.share(found.best.layers if found.best else ()),
+        best=best,
+        other=left,
+        weight_share=layers.share(best.layers if best else ()),
         cost=cost,
         attempts=tuple(search.attempts),
-        notes=(*found.notes, *_told(given, found.best, own_calibration=calibration is not None)),
+        notes=(*found.notes, *_told(given, best, own_calibration=calibration is not None)),
     )
 
 
@@ -169,12 +171,6 @@ def _told(given: Inspection, best: Attempt | None, *, own_calibration: bool) -> 
         yield "ranges were calibrated on the rows that the figure is measured on; --calibration takes others"
     if given.metadata is not None:
         yield "the metadata inside B is not carried over: build again with the settings in the project file"
-
-
-def _cost(sides: Sides, best: Attempt, rows: Data) -> Cost:
-    before = sides.looked_into()
-    timings = time_files({"before": before, "after": best.file}, rows.first(1).inputs, warmup=WARMUP, runs=RUNS)
-    return Cost(Path(before.path).stat().st_size, best.bytes, timings["before"], timings["after"])
 
 
 @dataclass(frozen=True)
@@ -294,5 +290,19 @@ def _find(search: _Search, layers: _NamedLayers) -> _Found:
         return _Found(least, None, (f"{WIDE_INTEGER} could not be tried: {problem}",))
     if other is None:
         return _Found(least)
-    best, worse = sorted([least, other], key=lambda tried: tried.bytes)
-    return _Found(best, worse)
+    smaller, larger = sorted([least, other], key=lambda tried: tried.bytes)
+    return _Found(smaller, larger)
+
+
+def _choose(sides: Sides, smaller: Attempt, larger: Attempt | None, rows: Data) -> tuple[Attempt, Attempt | None, Cost]:
+    """(what is written, the other one, what it costs): the smaller file, unless the larger one is clearly faster."""
+    files = {"before": sides.looked_into(), "smaller": smaller.file}
+    if larger is not None:
+        files["larger"] = larger.file
+    timings = time_files(files, rows.first(1).inputs, warmup=WARMUP, runs=RUNS)
+    chosen, left = ("smaller", smaller), ("larger", larger)
+    if larger is not None and timings["smaller"].median_ms > CLEARLY_FASTER * timings["larger"].median_ms:
+        chosen, left = ("larger", larger), ("smaller", smaller)
+    size = Path(files["before"].path).stat().st_size
+    cost = Cost(size, chosen[1].bytes, timings["before"], timings[chosen[0]], timings.get(left[0]))
+    return chosen[1], left[1], cost

@@ -55,10 +55,10 @@ def fix_lines(found: Fix, output: str, settings: dict[str, object]) -> list[str]
         return [*lines, *_missed(found, best)]
     lines.append(f"Written to {output}: {figure(goal, best.value)} with {_kept(best, found.weight_share)}.")
     lines.append(_cost_line(found.cost))
-    if found.other is not None:
+    if found.other is not None and found.cost.other is not None:
         lines.append(
             f"Within the budget, too: {figure(goal, found.other.value)} with {_kept_layers(found.other)}, "
-            f"{found.other.bytes:,} bytes."
+            f"{found.other.bytes:,} bytes, {_milliseconds(found.cost.other)}."
         )
     lines += [f"Note: {note}." for note in found.notes]
     lines.append(f"{counted(len(found.attempts), 'conversion')} tried.")
