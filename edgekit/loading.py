@@ -99,8 +99,8 @@ class LoadedModel:
             return self.file_sha256
         _check_configs(self.model)
         digest = hashlib.sha256(self.model.to_json().encode())
-        for weight in self.model.get_weights():
-            digest.update(weight.tobytes())
+        for weight in self.model.weights:  # one at a time: their copies together would be as large as the model
+            digest.update(weight.numpy().tobytes())
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:

@@ -58,9 +58,10 @@ def compress(
     check_order(recipe)
     settings = training or TrainingSettings()
     samples = _samples(loaded, recipe, data, settings)
-    origin = _origin(loaded, recipe)
+    identity = loaded.sha256()
+    origin = _origin(loaded, identity, recipe)
     opened = [_with_student_opened(step) for step in recipe]  # before any training, which a bad file would waste
-    key = loaded.sha256() + ("" if samples is None else samples.sha256()) + settings.identity()
+    key = identity + ("" if samples is None else samples.sha256()) + settings.identity()
     for position, step in enumerate(opened):
         key = hashlib.sha256(f"{key} {_identity(step)} {seed}".encode()).hexdigest()
         folder = None if checkpoints is None else checkpoints / f"{position}-{steps.step_name(step)}-{key[:12]}"
@@ -81,9 +82,9 @@ def _samples(
     return load_data(source, loaded.inputs, where="training data", classes=loaded.classes, any_labels=any_labels)
 
 
-def _origin(loaded: LoadedModel, recipe: Sequence[Step]) -> Origin:
+def _origin(loaded: LoadedModel, identity: str, recipe: Sequence[Step]) -> Origin:
     """The model that compression began with: `loaded`, or what `loaded` itself was compressed from."""
-    before = loaded.origin or Origin(loaded.parameters, loaded.sha256(), (), loaded)
+    before = loaded.origin or Origin(loaded.parameters, identity, (), loaded)
     return replace(before, recipe=(*before.recipe, *map(step_table, recipe)))
 
 
