@@ -39,9 +39,10 @@ RESULT = """\
 - **Files.** edgekit's are a little smaller than TFLiteConverter's. int8 and int16x8 have the same SNR, more than
   litert-quantizer's when it is called plainly, which averages ranges where edgekit takes the extremes. dynamic-int8 has
   less SNR than TFLiteConverter's, whose file is larger. No constant is stored twice.
-- **Time.** On a tiny model most of it is the import of TensorFlow: edgekit opens the model file in a process of its own
-  first, and exports in another, so that a file that crashes TensorFlow does not end the build. One plain script with
-  litert-quantizer does without, and is faster.
+- **Time.** On a tiny model most of it is the import of TensorFlow, which edgekit does twice: in its own process, and in
+  the one that exports, so that a model that crashes TensorFlow's converter does not end the build. One plain script
+  with litert-quantizer does without, and is faster. The model is opened as the user's own (`trusted`); a file from
+  elsewhere is tried in a process of its own first, which imports TensorFlow once more, meanwhile.
 - **Memory.** At 100 million parameters calibration and quantization stay within three times the float size, beyond the
   libraries; the export from Keras takes five times, and all of it half of what TFLiteConverter does, in a script that
   leaves TensorFlow's oneDNN allocator on. On a tiny model edgekit takes more, because two of its processes hold
@@ -70,7 +71,8 @@ def _tools() -> Iterator[str]:
         "edgekit makes all seven in one session from one export. TFLiteConverter is started once for each of the six "
         "that it has (no int4 weights): the times are the sums. litert-quantizer is called for each precision in one "
         "script, after Keras's own export. Whole processes with their imports, which a first one has read from the "
-        "disk; all sides take turns in each round. `python benchmarks/tflite_tools.py`\n"
+        "disk; all sides take turns in each round. The first share is of TFLiteConverter's time, the second of its time "
+        "for as many files. `python benchmarks/tflite_tools.py`\n"
     )
     for subject in SUBJECTS:
         if f"{subject}, files" in figures:
@@ -78,7 +80,7 @@ def _tools() -> Iterator[str]:
             rounds = sum(key.startswith(f"{subject}, edgekit, ") for key in figures)
             yield f"{DATA[subject]} {CALIBRATION[subject]} calibration samples. Rounds: {rounds}.\n"
             yield from table(
-                ["", "files", "seconds", "share", "processor seconds", "share", "peak MiB"], _costs(figures, subject)
+                ["", "files", "seconds", "shares", "processor seconds", "shares", "peak MiB"], _costs(figures, subject)
             )
             yield from _files(figures[f"{subject}, files"])
 
@@ -88,23 +90,25 @@ def _costs(figures: Mapping[str, Any], subject: str) -> list[list[str]]:
     seconds, busy = (
         {side: [each[kind] for each in entries] for side, entries in rounds.items()} for kind in ("wall_s", "cpu_s")
     )
+    files = {side: len(figures[f"{subject}, files"][side]) for side in SIDES}
     return [
         [
             NAMES[side],
-            str(len(figures[f"{subject}, files"][side])),
-            *_shares(seconds, side),
-            *_shares(busy, side),
+            str(files[side]),
+            *_shares(seconds, side, files),
+            *_shares(busy, side, files),
             f"{median(each['peak_mib'] for each in rounds[side]):,.0f}",
         ]
         for side in SIDES
     ]
 
 
-def _shares(seconds: Mapping[str, list[float]], side: str) -> tuple[str, str]:
-    """The median with the least and the largest, and its share of TFLiteConverter's."""
+def _shares(seconds: Mapping[str, list[float]], side: str, files: Mapping[str, int]) -> tuple[str, str]:
+    """The median with the least and the largest, and its share of TFLiteConverter's: in all, and for each file."""
     own = seconds[side]
     spread = f" ({min(own):.1f} to {max(own):.1f})" if len(own) > 1 else ""
-    return f"{median(own):.1f}{spread}", f"{median(own) / median(seconds['converter']):.2f}"
+    share = median(own) / median(seconds["converter"])
+    return f"{median(own):.1f}{spread}", f"{share:.2f}, {share * files['converter'] / files[side]:.2f}"
 
 
 def _files(entries: Mapping[str, Any]) -> Iterator[str]:

@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def with_edgekit(folder: Path, *precisions: str) -> None:
-    """As a build does it: one export, the variants side by side."""
+    """As a build does it: one export, the variants side by side. The model is the user's own, so nothing tries it first."""
     from edgekit.converting import convert_all, converters_for
     from edgekit.data import Data
     from edgekit.exporting import export_source
@@ -37,7 +37,7 @@ def with_edgekit(folder: Path, *precisions: str) -> None:
 
     plan = Plan(tuple(PlannedVariant("tflite", name, ("local",), ()) for name in precisions or PRECISIONS), {})
     with tempfile.TemporaryDirectory(prefix="edgekit-tools-") as work:
-        source = export_source(load(folder / "model.keras"), Path(work))
+        source = export_source(load(folder / "model.keras", trusted=True), Path(work))
         data = Data(dict(np.load(folder / "calibration.npz")), None, "calibration")
         made, _ = convert_all(source, plan, converters_for(plan, {}), data, LoggedProgress())
         for item in made:
