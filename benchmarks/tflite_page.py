@@ -71,8 +71,8 @@ def _tools() -> Iterator[str]:
         "edgekit makes all seven in one session from one export. TFLiteConverter is started once for each of the six "
         "that it has (no int4 weights): the times are the sums. litert-quantizer is called for each precision in one "
         "script, after Keras's own export. Whole processes with their imports, which a first one has read from the "
-        "disk; all sides take turns in each round. The first share is of TFLiteConverter's time, the second of its time "
-        "for as many files. `python benchmarks/tflite_tools.py`\n"
+        "disk; all sides take turns in each round. The first share is of TFLiteConverter's time, the second of what it "
+        "takes for as many files. `python benchmarks/tflite_tools.py`\n"
     )
     for subject in SUBJECTS:
         if f"{subject}, files" in figures:

@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def with_edgekit(folder: Path, *precisions: str) -> None:
-    """As a build does it: one export, the variants side by side. The model is the user's own, so nothing tries it first."""
+    """As a build does it: one export, the variants side by side; the model is the user's own, and not tried first."""
     from edgekit.converting import convert_all, converters_for
     from edgekit.data import Data
     from edgekit.exporting import export_source
