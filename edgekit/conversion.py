@@ -70,6 +70,7 @@ class Layer:
     bytes: int  # of its constants
     precision: str  # of its weights, or of its output where it has none
     sparsity: float | None  # fraction of zero weights; None without weights
+    runtime: str | None = None  # the first TensorFlow whose TFLite runtime has it; None where nobody says
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Inspection:
     parameters: int
     layers: tuple[Layer, ...]
     metadata: ModelMetadata | None = None
-    min_runtime_version: str | None = None  # of TensorFlow, as a TFLite file states it
+    min_runtime_version: str | None = None  # of TensorFlow: the first whose TFLite runtime has every operator
     precision: str | None = None  # the name that describes the whole file best; None where the format does not tell
 
 

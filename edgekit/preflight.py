@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from edgekit.conversion import Inspection, Layer
 from edgekit.errors import ConversionError
 from edgekit.profiles import Delegate, DeviceProfile
+from edgekit.versions import version_key
 
 NAMED = 5  # operators that a note names; it counts the others
 
@@ -20,11 +21,26 @@ def check(profile: DeviceProfile, inspection: Inspection, *, variant: str) -> No
             f"{variant} has {inspection.bytes:,} bytes, and target '{profile.name}' takes {profile.max_bytes:,}: "
             "compress the model, or choose a smaller precision"
         )
+    _check_runtime(profile, inspection, variant)
     foreign = [layer for layer in inspection.layers if layer.type.startswith(_SELECT_TF)]
     if foreign and not profile.select_tf:
         raise ConversionError(
             f"{variant} needs TensorFlow's own operators, which target '{profile.name}' does not have: "
             f"{_listed(foreign)}; write these layers with other operations, or set select_tf in the profile"
+        )
+
+
+def _check_runtime(profile: DeviceProfile, inspection: Inspection, variant: str) -> None:
+    if profile.runtime_version is None:
+        return
+    has = version_key(profile.runtime_version)
+    newer = [layer for layer in inspection.layers if layer.runtime and version_key(layer.runtime) > has]
+    if newer:
+        least = max((layer.runtime for layer in newer if layer.runtime), key=version_key)
+        raise ConversionError(
+            f"{variant} needs the TFLite runtime of TensorFlow {least}, and target '{profile.name}' has that of "
+            f"{profile.runtime_version}: {_listed(newer)}; choose another precision or write these layers with older "
+            "operations, or set runtime_version in the profile"
         )
 
 

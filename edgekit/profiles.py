@@ -42,6 +42,7 @@ class DeviceProfile:
     checkers: tuple[str, ...] = ()  # vendor tools that an artifact must pass before it is packed
     delegates: Mapping[str, Delegate] = field(default_factory=dict)
     max_bytes: int | None = None  # of a model file
+    runtime_version: str | None = None  # of TensorFlow, that its TFLite runtime comes from; None: as new as LiteRT's
     select_tf: bool = False  # whether its TFLite runtime has TensorFlow's own operators ("Flex")
 
     def __post_init__(self) -> None:

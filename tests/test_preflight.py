@@ -20,6 +20,7 @@ PHONE = DeviceProfile(
     sources=(),
     delegates={"gpu": Delegate("a page", ("CONV_2D", "ADD"), ("fp32",))},
 )
+RUNTIMES = {"stem": "2.10.0", "middle": "2.9.0", "other": None, "head": "2.17.0", "tail": "2.11.0"}
 
 
 def file_of(*operators: tuple[str, str], size: int = 100) -> Inspection:
@@ -58,3 +59,17 @@ def test_tensorflows_own_operators() -> None:
     with pytest.raises(ConversionError, match=r"target 'phone' does not have: FlexErf \(gelu\); write these layers"):
         preflight.check(PHONE, foreign, variant="tflite-fp32")
     preflight.check(replace(PHONE, select_tf=True), foreign, variant="tflite-fp32")
+
+
+def test_operators_that_are_newer_than_the_targets_runtime() -> None:
+    old = replace(PHONE, runtime_version="2.10")
+    layers = tuple(Layer(name, "FULLY_CONNECTED", 0, "int8", None, runtime) for name, runtime in RUNTIMES.items())
+    file = replace(file_of(), layers=layers)
+    with pytest.raises(ConversionError) as caught:
+        preflight.check(old, file, variant="tflite-dynamic-int8")
+    assert str(caught.value).startswith(
+        "tflite-dynamic-int8 needs the TFLite runtime of TensorFlow 2.17.0, and target 'phone' has that of 2.10: "
+        "FULLY_CONNECTED (head), FULLY_CONNECTED (tail); choose another precision"
+    )
+    preflight.check(replace(PHONE, runtime_version="2.17"), file, variant="tflite-dynamic-int8")
+    preflight.check(PHONE, file, variant="tflite-dynamic-int8")

@@ -106,20 +106,27 @@ def read_embedded(path: Path) -> Embedded:
     )
 
 
-def _entries(content: bytes | memoryview, *, where: str) -> dict[str, bytes]:
-    """Name -> content of what Model.metadata lists. LiteRT's verifier does not look at the numbers of its buffers."""
+def entry_places(content: bytes | memoryview, *, where: str) -> dict[str, slice]:
+    """Name -> place of what Model.metadata lists. LiteRT's verifier does not look at the numbers of its buffers.
+
+    Raises ConversionError on a damaged file.
+    """
     with damage_of(f"{where}: its list of metadata"):
         model = Table.root(content)
         buffers = model.tables(_Model.BUFFERS)
         rows = {row.text(_Entry.NAME) or "": row.number(_Entry.BUFFER) for row in model.tables(_Model.METADATA)}
-        return {name: _stored(buffers[number]) for name, number in rows.items()}
+        return {name: _place(buffers[number]) for name, number in rows.items()}
 
 
-def _stored(buffer: Table) -> bytes:
+def _entries(content: bytes | memoryview, *, where: str) -> dict[str, bytes]:
+    return {name: bytes(content[place]) for name, place in entry_places(content, where=where).items()}
+
+
+def _place(buffer: Table) -> slice:
     offset = buffer.number(_Buffer.OFFSET, "Uint64")
     if offset > _INSIDE:
-        return bytes(buffer.content[offset : offset + buffer.number(_Buffer.SIZE, "Uint64")])
-    return buffer.stored(_Buffer.DATA)
+        return slice(offset, offset + buffer.number(_Buffer.SIZE, "Uint64"))
+    return buffer.place(_Buffer.DATA)
 
 
 def _head(model: Table, name: str, content: bytes) -> bytes:

@@ -129,10 +129,14 @@ class Table:
         start, count = self._vector(number)
         return tuple(np.frombuffer(self.content, "<f4", count, start).tolist())
 
+    def place(self, number: int) -> slice:
+        """Where a vector of bytes lies in the content."""
+        start, count = self._vector(number)
+        return slice(start, start + count)
+
     def stored(self, number: int) -> bytes:
         """A vector of bytes, copied."""
-        start, count = self._vector(number)
-        return bytes(self.content[start : start + count])
+        return bytes(self.content[self.place(number)])
 
     def text(self, number: int) -> str | None:
         """A string. Raises UnicodeDecodeError, which is a ValueError."""

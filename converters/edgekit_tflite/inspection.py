@@ -9,10 +9,12 @@ import numpy as np
 
 from edgekit.conversion import Inspection, Layer
 from edgekit.tensors import TensorSpec
+from edgekit.versions import version_key
 from edgekit_tflite.embedding import Embedded, read_embedded
 from edgekit_tflite.given import precision_of
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, damage_of, read_model
+from edgekit_tflite.versions import least_runtime, runtime_of
 
 _BORDER = ("QUANTIZE", "DEQUANTIZE")
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
@@ -43,9 +45,15 @@ def _inspection(path: Path, model: TFLiteModel, embedded: Embedded) -> Inspectio
         parameters=sum(parameters.values()),
         layers=_layers(model),
         metadata=embedded.metadata,
-        min_runtime_version=embedded.min_runtime_version,
+        min_runtime_version=_min_runtime(model, embedded),
         precision=precision_of(model),
     )
+
+
+def _min_runtime(model: TFLiteModel, embedded: Embedded) -> str | None:
+    """What the operators ask for, or what the file states, if that is more."""
+    found = (least_runtime(model.operators), embedded.min_runtime_version)
+    return max((version for version in found if version), key=version_key, default=None)
 
 
 def float_layers(model: TFLiteModel) -> tuple[str, ...]:
@@ -93,6 +101,7 @@ def _layer(operator: TFLiteOperator, constants: list[TFLiteTensor], counted: set
         bytes=sum(tensor.data.nbytes for tensor in constants if tensor.key not in counted),
         precision=_PRECISIONS.get(dtype, dtype),
         sparsity=_sparsity(kernel) if kernel is not None else None,
+        runtime=runtime_of(operator),
     )
 
 

@@ -21,6 +21,7 @@ from edgekit_tflite.options import ACTIVATION_BITS, STATIC, TFLiteOptions
 from edgekit_tflite.ranges import Ranges
 from edgekit_tflite.reading import check_opens, read_opened
 from edgekit_tflite.settling import Setting, grouped, notes, settle
+from edgekit_tflite.versions import STORED_VERSION, state_versions
 
 _EVERYTHING = ".*"
 _ALGORITHM_KEYS = {  # Hadamard in operators that every runtime has
@@ -55,6 +56,7 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
         raise ConversionError(
             f"litert-quantizer cannot make {precision} ({reason}): leave {culprit} out for this model"
         ) from problem
+    state_versions(Path(request["output"]), (named.operator for named in operators))
     check_opens(Path(request["output"]))
     return {"notes": [*chosen, *notes(settled, options)]}
 
@@ -66,6 +68,8 @@ def _write(recipe: Any, request: dict[str, Any], options: TFLiteOptions, ranges:
     from litert_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
 
     model = flatbuffers.read_model(flatbuffers.get_model_content(request["model"]))
+    for code in model.operatorCodes:
+        code.version = max(code.version, STORED_VERSION)
     statistics = _statistics(model, ranges)
     if options.algorithm == "gptq":
         feeds = read_feeds(Path(request["calibration"]), request["inputs"])

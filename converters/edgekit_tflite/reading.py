@@ -66,6 +66,8 @@ class TFLiteOperator:
     type: str
     inputs: tuple[TFLiteTensor, ...]
     outputs: tuple[TFLiteTensor, ...]
+    version: int = 1  # as the file states it
+    code: int = 0  # index of its type and version in the file's list
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,8 @@ def _operator(model: Any, operator: Any, tensors: list[TFLiteTensor]) -> TFLiteO
         type=name,
         inputs=tuple(tensors[index] for index in _values(operator.inputs) if index >= 0),
         outputs=tuple(tensors[index] for index in _values(operator.outputs)),
+        version=int(code.version),
+        code=int(operator.opcodeIndex),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata, util
@@ -11,6 +10,7 @@ from typing import Protocol, cast
 from edgekit.errors import EngineError, did_you_mean
 from edgekit.manifest import Binding, Variant
 from edgekit.tensors import Array
+from edgekit.versions import version_key
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,6 @@ def check_tensors(bindings: Sequence[Binding], dtypes: Mapping[str, str], side: 
             )
     if len(dtypes) != len(bindings):
         raise EngineError(f"the model has {len(dtypes)} {side}s ({', '.join(dtypes)}), the manifest {len(bindings)}")
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """Numbers of the release part: `2.16.1+nv24.8` -> (2, 16, 1). Trailing zeros do not count."""
-    match = re.match(r"\d+(\.\d+)*", version)
-    numbers = [int(part) for part in match.group().split(".")] if match else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
 
 
 def installed_version(module: str, distributions: Sequence[str]) -> tuple[str, str] | None:

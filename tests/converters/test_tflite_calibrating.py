@@ -77,7 +77,22 @@ def test_files_equal_those_of_litert_quantizers_own_calibration(fresh, name, pre
     plain.calibrate({signature: feeds}, lines)
     quantizer = Quantizer(path, getattr(recipes, recipe)())
     expected = quantizer.quantize(plain.get_model_qsvs(), enable_progress_report=False).quantized_model
-    assert make(given, precision, bias_correction=False) == bytes(expected)
+    assert without_versions(make(given, precision, bias_correction=False)) == without_versions(expected)
+
+
+def without_versions(content):
+    """The file packed again without the versions of its operators, which litert-quantizer leaves as they were."""
+    import flatbuffers
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for code in model.operatorCodes:
+        code.version = 1
+    for entry in model.metadata:
+        if entry.name == b"min_runtime_version":
+            model.buffers[entry.buffer].data = None
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder))
+    return bytes(builder.Output())
 
 
 def test_padding_with_infinity_is_in_no_range():

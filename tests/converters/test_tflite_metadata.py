@@ -155,7 +155,7 @@ def test_the_converter_embeds_in_the_order_of_the_file(tmp_path: Path) -> None:
     source = Source("tiny", inputs, outputs, model, None, tmp_path, metadata=named)
     artifact = converter.convert(source, precision="int8", calibration=None, output=tmp_path / "out.tflite")
     found = converter.inspect(artifact.path)
-    assert (found.metadata, found.min_runtime_version) == (named, None)
+    assert (found.metadata, found.min_runtime_version) == (named, "1.14.0")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "dynamic-int8"])
