@@ -14,7 +14,8 @@ from typing import Any  # Any: LiteRT's interpreter and the generated schema's o
 import numpy as np
 
 from edgekit.tensors import Array
-from edgekit_tflite.reading import mapped
+from edgekit_tflite.graphs import in_place_graphs, unfilled
+from edgekit_tflite.reading import mapped, parse_model
 
 Feed = Mapping[str, Array]  # one sample: an array of batch 1 for each signature input
 Values = Iterator[tuple[str, Array]]  # tensor name and values, shape as in the file
@@ -55,28 +56,17 @@ def _places(model: Path) -> dict[str, tuple[int, int]]:
     from ai_edge_litert import schema_py_generated as schema
 
     content = schema.ModelT.InitFromPackedBuf(mapped(model), 0)
+    empty = unfilled(parse_model(mapped(model)))
     found: dict[str, tuple[int, int]] = {}
-    for number in _reached(content):
+    for number in in_place_graphs(content):
         graph = content.subgraphs[number]
         computed = {int(index) for operator in graph.operators for index in operator.outputs}
         for index in sorted(computed | {int(index) for index in graph.inputs}):
             tensor = graph.tensors[index]
-            if index >= 0 and tensor.name and _is_filled(tensor):
+            if index >= 0 and tensor.name and _is_filled(tensor) and (number, index) not in empty:
                 found[tensor.name.decode()] = (index, number)
     return found
 
 
 def _is_filled(tensor: Any) -> bool:
     return tensor.shape is None or bool(np.all(tensor.shape))
-
-
-def _reached(content: Any) -> list[int]:
-    """The main graph and, from there on, those of composite operators, which run in its place."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    reached = [0]
-    for number in reached:
-        for operator in content.subgraphs[number].operators:
-            if isinstance(operator.builtinOptions2, schema.StableHLOCompositeOptionsT):
-                reached.append(operator.builtinOptions2.decompositionSubgraphIndex)
-    return list(dict.fromkeys(reached))

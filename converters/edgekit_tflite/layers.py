@@ -7,7 +7,7 @@ is a layer's name with the number of its use; several layers that became one ope
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -40,7 +40,18 @@ class NamedOperator:
     @property
     def scope(self) -> str:
         """What litert-quantizer calls the operator."""
-        return "".join(f"{tensor.name};" for tensor in self.operator.outputs)[:_LONGEST_SCOPE]
+        return scope_of(tensor.name for tensor in self.operator.outputs)
+
+    @property
+    def graph(self) -> int:
+        """The number of its graph in the file."""
+        tensors = (*self.operator.outputs, *self.operator.inputs)
+        return tensors[0].key[0] if tensors else 0
+
+
+def scope_of(names: Iterable[str]) -> str:
+    """What litert-quantizer calls an operator that gives these tensors, or the border of a graph."""
+    return "".join(f"{name};" for name in names)[:_LONGEST_SCOPE]
 
 
 def kernel_of(operator: TFLiteOperator) -> TFLiteTensor | None:

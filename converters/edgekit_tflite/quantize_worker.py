@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any  # Any: the request, which is JSON, and the quantizer, which has no types
@@ -15,12 +15,13 @@ from edgekit.errors import ConversionError
 from edgekit.strict import parse
 from edgekit_tflite.activations import read_feeds
 from edgekit_tflite.attempts import write_best
+from edgekit_tflite.graphs import Body, bodies
 from edgekit_tflite.hessians import Statistics, add_hessians
-from edgekit_tflite.layers import name_operators
+from edgekit_tflite.layers import name_operators, scope_of
 from edgekit_tflite.options import ACTIVATION_BITS, STATIC, TFLiteOptions
 from edgekit_tflite.ranges import Ranges
 from edgekit_tflite.reading import check_opens, read_opened
-from edgekit_tflite.settling import Setting, grouped, notes, settle
+from edgekit_tflite.settling import Setting, Settled, body_notes, check_bodies, grouped, notes, settle, settle_bodies
 from edgekit_tflite.versions import STORED_VERSION, state_versions
 
 _EVERYTHING = ".*"
@@ -32,24 +33,18 @@ _ALGORITHM_KEYS = {  # Hadamard in operators that every runtime has
 
 def quantize(request: dict[str, Any]) -> dict[str, object]:
     """Write the float export at another precision; replies the notes on it."""
-    from litert_quantizer.recipe_manager import RecipeManager
-
     precision = request["precision"]
     options = parse(TFLiteOptions, request["options"], where="TFLite options")
     operators = name_operators(read_opened(Path(request["model"])), request["layers"])
-    settled = settle(operators, precision, options, _takes)
-    base = Setting(precision.removesuffix("-float-io"))
-    recipe = RecipeManager()
-    _add(recipe, _EVERYTHING, "*", base)
-    for (kind, setting), scopes in grouped(settled).items():
-        if setting != base:
-            _add(recipe, f"^(?:{'|'.join(map(re.escape, scopes))})$", kind, setting)
-    if precision == "int8-float-io":
-        for border in ("INPUT", "OUTPUT"):
-            _add(recipe, _EVERYTHING, border, Setting("fp32"))
+    inner = bodies(Path(request["model"]))
+    numbers = [body.number for body in inner]
+    wanted = settle(operators, precision, options, _takes)
+    check_bodies(wanted, numbers, options.algorithm)
+    settled = settle_bodies(wanted, numbers, _takes)
+    correct = options.bias_correction and precision in STATIC
     try:
-        correct = options.bias_correction and precision in STATIC
-        chosen = write_best(partial(_write, recipe, request, options), request, correct=correct)
+        write = partial(_write, _recipe(precision, settled, inner), request, options)
+        chosen = write_best(write, request, correct=correct)
     except (ValueError, RuntimeError) as problem:  # an unrolled loop, an operator without an int8 form
         reason = " ".join(str(problem).split())
         culprit = f"algorithm {options.algorithm}" if options.algorithm != "min-max" else "it"
@@ -58,7 +53,30 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
         ) from problem
     state_versions(Path(request["output"]), (named.operator for named in operators))
     check_opens(Path(request["output"]))
-    return {"notes": [*chosen, *notes(settled, options)]}
+    return {"notes": [*chosen, *body_notes(wanted, settled), *notes(settled, options)]}
+
+
+def _recipe(precision: str, settled: Settled, inner: Sequence[Body]) -> Any:
+    """For the quantizer; the last line that fits an operator, or the border of a graph, counts."""
+    from litert_quantizer.recipe_manager import RecipeManager
+
+    base, recipe = Setting(precision.removesuffix("-float-io")), RecipeManager()
+    _add(recipe, _EVERYTHING, "*", base)
+    for (kind, setting), scopes in grouped(settled).items():
+        if setting != base:
+            _add(recipe, _exactly(scopes), kind, setting)
+    borders = {"INPUT": [body.inputs for body in inner], "OUTPUT": [body.outputs for body in inner]}
+    for border, names in borders.items():
+        if precision == "int8-float-io":
+            _add(recipe, _EVERYTHING, border, Setting("fp32"))
+        elif names:
+            _add(recipe, _exactly(map(scope_of, names)), border, Setting("fp32"))
+    return recipe
+
+
+def _exactly(scopes: Iterable[str]) -> str:
+    """A pattern of these scopes alone."""
+    return f"^(?:{'|'.join(map(re.escape, scopes))})$"
 
 
 def _write(recipe: Any, request: dict[str, Any], options: TFLiteOptions, ranges: Ranges, output: Path) -> None:
@@ -90,7 +108,7 @@ def _statistics(model: Any, ranges: Ranges) -> Statistics:
 
 
 def _add(recipe: Any, scopes: str, kind: str, setting: Setting) -> None:
-    """One line of the recipe; the last line that fits an operator counts."""
+    """One line of the recipe."""
     from litert_quantizer.qtyping import TFLOperationName
 
     if setting.precision == "fp32" and kind not in set(_kinds()):

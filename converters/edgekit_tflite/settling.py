@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from edgekit.errors import ConversionError, did_you_mean
+from edgekit_tflite.graphs import CONTROL
 from edgekit_tflite.layers import NamedOperator, kernel_of
 from edgekit_tflite.options import DYNAMIC, DYNAMIC_ALGORITHMS, STATIC, TFLiteOptions
 
@@ -44,11 +45,38 @@ def settle(operators: Sequence[NamedOperator], precision: str, options: TFLiteOp
     return settled
 
 
+def settle_bodies(settled: Settled, bodies: Collection[int], takes: Takes) -> Settled:
+    """The same where no activation can be an integer: in the graphs of loops and branches, by number.
+
+    There the static precisions are dynamic-int8, which has integer weights, or else float.
+    """
+    return [
+        (named, _in_body(named, setting, takes) if named.graph in bodies else setting) for named, setting in settled
+    ]
+
+
+def body_notes(wanted: Settled, settled: Settled) -> Iterator[str]:
+    """What `settle_bodies` changed."""
+    changed = [
+        (named.type, after) for (named, before), (_, after) in zip(wanted, settled, strict=True) if before != after
+    ]
+    if changed:
+        dynamic = sorted({kind for kind, after in changed if _is_integer(after)})
+        weights = f", with int8 weights in {', '.join(dynamic)}" if dynamic else ""
+        yield f"inside {_callers(settled)} activations are float32{weights}: LiteRT hands floats to loops and branches"
+
+
+def check_bodies(settled: Settled, bodies: Collection[int], algorithm: str) -> None:
+    """Raise ConversionError for an algorithm that would have to run through them step by step."""
+    if bodies and algorithm == "gptq":
+        raise ConversionError(
+            f"algorithm 'gptq' cannot measure what goes on inside {_callers(settled)}: choose another algorithm"
+        )
+
+
 def notes(settled: Settled, options: TFLiteOptions) -> Iterator[str]:
     """Where the user's algorithm or block size could not be had."""
-    integer = [
-        (named, setting) for named, setting in settled if setting.precision in (*STATIC, *DYNAMIC) and _kernel(named)
-    ]
+    integer = [(named, setting) for named, setting in settled if _is_integer(setting) and _kernel(named)]
     others = {named.type for named, setting in integer if setting.algorithm != options.algorithm}
     if others:
         yield f"{options.algorithm} has no form for the weights of {', '.join(sorted(others))}: min-max there"
@@ -107,6 +135,22 @@ def _setting(named: NamedOperator, precision: str, options: TFLiteOptions, takes
         return setting
     blocks = Setting(precision, setting.algorithm, size)
     return blocks if takes(named.type, blocks) else setting
+
+
+def _callers(settled: Settled) -> str:
+    """The layers that have loops and branches."""
+    return ", ".join(dict.fromkeys(named.label for named, _ in settled if named.type in CONTROL))
+
+
+def _in_body(named: NamedOperator, setting: Setting, takes: Takes) -> Setting:
+    if setting.precision not in STATIC:
+        return setting
+    dynamic = replace(setting, precision="dynamic-int8")
+    return dynamic if _kernel(named) is not None and takes(named.type, dynamic) else Setting("fp32")
+
+
+def _is_integer(setting: Setting) -> bool:
+    return setting.precision in (*STATIC, *DYNAMIC)
 
 
 def _kernel(named: NamedOperator) -> tuple[int, ...] | None:

@@ -27,6 +27,7 @@ from edgekit.tracing import (
     output_key,
 )
 from edgekit_tflite.cutting import CUT, cut_model
+from edgekit_tflite.graphs import unfilled
 from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, check_opens, damage_of, read_opened
 
 _CHANNEL_AXIS = -1  # TFLite is channels-last
@@ -136,6 +137,7 @@ def _rows(model: TFLiteModel) -> Rows:
         if _is_real(tensor)
     }
     outputs = {tensor.key: name for name, tensor in model.outputs.items()}
+    empty = unfilled(model)
     for operator in _computing(model):
         if operator.type == "QUANTIZE":
             if _becomes_quantized(operator, rows):
@@ -146,7 +148,7 @@ def _rows(model: TFLiteModel) -> Rows:
                 rows[source.key] = _as_output(rows[source.key], outputs[target.key])
         else:
             for tensor in operator.outputs:
-                if _is_real(tensor):
+                if _is_real(tensor) and tensor.key not in empty:
                     row = _row(tensor, operator.type, _maker(operator))
                     rows[tensor.key] = _as_output(row, outputs[tensor.key]) if tensor.key in outputs else row
     return rows

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from edgekit_tflite import activations, converter, ranges
+from edgekit_tflite import converter, graphs, ranges
 from edgekit_tflite.calibrate_worker import calibrate
 
 from edgekit.errors import ConversionError
@@ -111,7 +111,7 @@ def test_the_graph_of_a_composite_operator_is_looked_at_too():
 
     model = schema.ModelT()
     model.subgraphs = [graph(2, 2), graph(), graph()]
-    assert activations._reached(model) == [0, 2]
+    assert graphs.in_place_graphs(model) == [0, 2]
 
 
 def test_a_file_that_does_not_run_on_the_samples_is_refused(fresh, tmp_path):
