@@ -23,6 +23,7 @@ from edgekit_tflite.ranges import Ranges
 from edgekit_tflite.reading import check_opens, read_opened
 from edgekit_tflite.settling import Setting, Settled, body_notes, check_bodies, grouped, notes, settle, settle_bodies
 from edgekit_tflite.versions import STORED_VERSION, state_versions
+from edgekit_tflite.wide import allow_all_scales, wide_names, with_headroom
 
 _EVERYTHING = ".*"
 _ALGORITHM_KEYS = {  # Hadamard in operators that every runtime has
@@ -35,15 +36,17 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
     """Write the float export at another precision; replies the notes on it."""
     precision = request["precision"]
     options = parse(TFLiteOptions, request["options"], where="TFLite options")
-    operators = name_operators(read_opened(Path(request["model"])), request["layers"])
+    model = read_opened(Path(request["model"]))
+    operators = name_operators(model, request["layers"])
     inner = bodies(Path(request["model"]))
     numbers = [body.number for body in inner]
     wanted = settle(operators, precision, options, _takes)
     check_bodies(wanted, numbers, options.algorithm)
     settled = settle_bodies(wanted, numbers, _takes)
+    wide = wide_names(model, settled, precision)
     correct = options.bias_correction and precision in STATIC
     try:
-        write = partial(_write, _recipe(precision, settled, inner), request, options)
+        write = partial(_write, _recipe(precision, settled, inner), request, options, wide)
         chosen = write_best(write, request, correct=correct)
     except (ValueError, RuntimeError) as problem:  # an unrolled loop, an operator without an int8 form
         reason = " ".join(str(problem).split())
@@ -79,8 +82,18 @@ def _exactly(scopes: Iterable[str]) -> str:
     return f"^(?:{'|'.join(map(re.escape, scopes))})$"
 
 
-def _write(recipe: Any, request: dict[str, Any], options: TFLiteOptions, ranges: Ranges, output: Path) -> None:
-    """What litert-quantizer's `Quantizer.quantize` does, without its second interpreter and its copy of the result."""
+def _write(
+    recipe: Any,
+    request: dict[str, Any],
+    options: TFLiteOptions,
+    wide: frozenset[str],
+    ranges: Ranges,
+    output: Path,
+) -> None:
+    """What litert-quantizer's `Quantizer.quantize` does, without its second interpreter and its copy of the result.
+
+    `wide` names the activations of 16 bits.
+    """
     from litert_quantizer.model_modifier import ModelModifier
     from litert_quantizer.params_generator import ParamsGenerator
     from litert_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
@@ -88,7 +101,9 @@ def _write(recipe: Any, request: dict[str, Any], options: TFLiteOptions, ranges:
     model = flatbuffers.read_model(flatbuffers.get_model_content(request["model"]))
     for code in model.operatorCodes:
         code.version = max(code.version, STORED_VERSION)
-    statistics = _statistics(model, ranges)
+    if wide:
+        allow_all_scales(model)
+    statistics = _statistics(model, with_headroom(ranges, wide))
     if options.algorithm == "gptq":
         feeds = read_feeds(Path(request["calibration"]), request["inputs"])
         add_hessians(statistics, request["model"], recipe.get_quantization_recipe(), feeds)
