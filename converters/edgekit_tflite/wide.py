@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any  # Any: the generated schema's objects, which have no types
 
+from edgekit_tflite.ranges import Ranges
 from edgekit_tflite.reading import TFLiteModel
 from edgekit_tflite.settling import Settled
 
 HEADROOM = 2.0  # one of 16 bits, for values beyond what calibration saw: the int8 weights err more than the last bit
-
-Ends = tuple[float, float]
 
 
 def wide_names(model: TFLiteModel, settled: Settled, precision: str) -> frozenset[str]:
@@ -20,7 +19,7 @@ def wide_names(model: TFLiteModel, settled: Settled, precision: str) -> frozense
     return frozenset(_touched(settled, "int16x8")) - narrow
 
 
-def with_headroom(ranges: Mapping[str, Ends], wide: frozenset[str]) -> dict[str, Ends]:
+def with_headroom(ranges: Ranges, wide: frozenset[str]) -> Ranges:
     """Room for values that calibration did not see: 16 bits can spare one."""
     return {
         name: (low * HEADROOM, high * HEADROOM) if name in wide else (low, high) for name, (low, high) in ranges.items()
