@@ -9,7 +9,15 @@ from functools import partial
 from math import prod
 from pathlib import Path
 
-from edgekit.conversion import FIXED_SIGNATURE, Artifact, Inspection, Source, calibration_samples, check_precision
+from edgekit.conversion import (
+    DYNAMIC_SIGNATURE,
+    FIXED_SIGNATURE,
+    Artifact,
+    Inspection,
+    Source,
+    calibration_samples,
+    check_precision,
+)
 from edgekit.errors import ConversionError
 from edgekit.files import atomic, make_once
 from edgekit.manifest import Binding
@@ -36,7 +44,7 @@ _TRAINED = ("int8", "int8-float-io")  # what trained ranges are for
 
 @dataclass(frozen=True)
 class TFLiteConverter:
-    """Makes `.tflite` files of batch 1 from the SavedModel signature `fixed`, or from a float `.tflite`.
+    """Makes `.tflite` files that open at batch 1, from a SavedModel or from a float `.tflite`.
 
     fp32 is the plain LiteRT export; the other precisions are made from it by litert-quantizer; int8 of a model with
     trained ranges is TensorFlow's own conversion of the fake-quantized graph.
@@ -57,6 +65,8 @@ class TFLiteConverter:
     ) -> Artifact:
         """Write `output` and read it back. Raises ConversionError."""
         check_precision(self, precision)
+        if self.options.dynamic_batch:  # whose float export, and what is measured on it, are not those of batch 1
+            source = replace(source, work=source.work / DYNAMIC_SIGNATURE)
         with atomic(output) as temporary:
             notes = self._make(source, precision, calibration, temporary)
             if source.float_model.suffix == SUFFIX:
@@ -66,6 +76,8 @@ class TFLiteConverter:
                 described = embed(temporary.read_bytes(), _ordered(source.metadata, artifact), where=output.name)
                 temporary.write_bytes(described)
                 read_model(temporary)
+            if self.options.dynamic_batch:
+                artifact = replace(artifact, notes=(*artifact.notes, _resized(source.name, temporary)))
             return artifact
 
     def inspect(self, path: Path) -> Inspection:
@@ -91,15 +103,15 @@ class TFLiteConverter:
         if precision in _TRAINED and source.trained_model is not None:
             _check_trained(source.name, precision, options)
             border = "int8" if precision == "int8" else "float32"
-            _export(source.name, source.trained_model, output, border=border)
+            _export(source.name, source.trained_model, output, options, border=border)
             return ()
         if precision in (*STATIC, *DYNAMIC):
             return _quantize(source, precision, options, calibration, output)
         notes = (f"{settings}: for integer variants, this one is {precision} throughout",) if settings else ()
         if precision == "fp32":
-            shutil.copyfile(_float_export(source), output)
+            shutil.copyfile(_float_export(source, options), output)
         else:
-            _quantize(source, precision, TFLiteOptions(), None, output)
+            _quantize(source, precision, TFLiteOptions(dynamic_batch=options.dynamic_batch), None, output)
         return notes
 
 
@@ -113,20 +125,34 @@ def _check_trained(name: str, precision: str, options: TFLiteOptions) -> None:
         )
 
 
-def _float_export(source: Source) -> Path:
+def _float_export(source: Source, options: TFLiteOptions) -> Path:
     """The file that all variants of this build share."""
     path = source.work / "float.tflite"
     if source.float_model.suffix == SUFFIX:
         return make_once(path, lambda temporary: sign(source.float_model, temporary))
-    return make_once(path, lambda temporary: _export(source.name, source.float_model, temporary, border=None))
+    return make_once(path, lambda temporary: _export(source.name, source.float_model, temporary, options, border=None))
 
 
-def _export(name: str, model: Path, output: Path, *, border: str | None) -> None:
-    call(
-        "export_worker",
-        {"model": str(model), "signature": FIXED_SIGNATURE, "output": str(output), "border": border},
-        what=f"converting '{name}' to TFLite",
-    )
+def _export(name: str, model: Path, output: Path, options: TFLiteOptions, *, border: str | None) -> None:
+    signature = DYNAMIC_SIGNATURE if options.dynamic_batch else FIXED_SIGNATURE
+    request = {"model": str(model), "signature": signature, "output": str(output), "border": border}
+    try:
+        call("export_worker", request, what=f"converting '{name}' to TFLite")
+    except ConversionError as problem:
+        if not options.dynamic_batch:
+            raise
+        raise ConversionError(f"with a dynamic batch, {problem}; or leave dynamic_batch out") from problem
+
+
+def _resized(name: str, path: Path) -> str:
+    """What was seen when the file's inputs were resized. Raises ConversionError when it does not bear it."""
+    reply = call("resizing_worker", {"path": str(path)}, what=f"resizing the batch of '{name}'")
+    if reply["problem"] is not None:
+        raise ConversionError(
+            f"the TFLite file of '{name}' does not take another batch than 1: {reply['problem']}; "
+            "leave dynamic_batch out"
+        )
+    return f"dynamic batch: resized to {reply['batch']}, where each sample gave what it gives alone"
 
 
 def _quantize(
@@ -135,7 +161,7 @@ def _quantize(
     samples: list[Array] = []
     if options.needs_calibration(precision):
         samples = calibration_samples(source, calibration, what=f"tflite {precision}")
-    float_model = _float_export(source)
+    float_model = _float_export(source, options)
     measured = measure_once(source, float_model, samples, options, precision) if samples else {}
     request = {
         "model": str(float_model),

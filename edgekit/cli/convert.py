@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--npu", metavar="VENDOR:SOC", help="compile the .tflite ahead of time for a phone's NPU: qualcomm:SM8650"
     )
-    _add_settings(parser.add_argument_group("settings of integer TFLite files (docs/phones.md)"))
+    _add_settings(parser.add_argument_group("settings of TFLite files (docs/phones.md)"))
     add_allow_code(parser)
     add_architecture(parser)
 
@@ -116,6 +116,9 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         help="keep the biases as the float model has them",
     )
     group.add_argument("--block-size", type=int, metavar="N", help="of int4 weights: 32, 64, 128 or 256")
+    group.add_argument(
+        "--dynamic-batch", action="store_const", const=True, help="inputs can be resized to any batch; of all precisions"
+    )
 
 
 def _settings(args: argparse.Namespace) -> dict[str, object]:
@@ -129,6 +132,7 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
         "percentile": args.percentile,
         "bias_correction": args.no_bias_correction,
         "block_size": args.block_size,
+        "dynamic_batch": args.dynamic_batch,
     }
     return {key: value for key, value in given.items() if value is not None}
 

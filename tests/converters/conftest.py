@@ -13,8 +13,8 @@ import pytest
 from edgekit.conversion import Source, find_converter
 from edgekit.tensors import TensorSpec
 
-INPUTS = {"classifier": ("image",), "pair": ("b_left", "a_right"), "unsupported": ("x",)}
-OUTPUTS = {"classifier": ("probabilities",), "pair": ("z_score", "a_sum"), "unsupported": ("y",)}
+INPUTS = {"classifier": ("image",), "pair": ("b_left", "a_right"), "unsupported": ("x",), "mixing": ("x",)}
+OUTPUTS = {"classifier": ("probabilities",), "pair": ("z_score", "a_sum"), "unsupported": ("y",), "mixing": ("y",)}
 
 
 @dataclass(frozen=True)
