@@ -23,13 +23,15 @@ CHECKERS = "edgekit.checkers"
 
 FIXED_SIGNATURE = "fixed"  # SavedModel signature with batch 1
 DYNAMIC_SIGNATURE = "dynamic"  # the same function with a dynamic batch
+VARIABLES, INPUTS_OUTPUTS = STATE_FORMS = ("variables", "inputs-outputs")  # of what a model keeps from call to call
 
 
 @dataclass(frozen=True)
 class Source:
     """A model on its way to the converters: SavedModels, so that no converter needs Keras or custom layers.
 
-    Both SavedModels carry the signatures FIXED_SIGNATURE and DYNAMIC_SIGNATURE, keyed by the Keras names.
+    Both SavedModels carry the signatures FIXED_SIGNATURE and DYNAMIC_SIGNATURE, keyed by the Keras names; that of a
+    model with state carries FIXED_SIGNATURE alone.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Source:
     work: Path  # scratch folder that lives as long as the build; converters share exports here
     layers: tuple[str, ...] = ()  # names of all Keras layers; none for a file that no Keras model stands behind
     metadata: ModelMetadata | None = None  # to be embedded by formats that have a place for it
+    state: str | None = None  # one of STATE_FORMS; None for a model without state
 
     def signature_names(self) -> tuple[str, ...]:
         """Input names in order."""

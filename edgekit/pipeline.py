@@ -30,6 +30,7 @@ from edgekit.progress import LoggedProgress, Progress
 from edgekit.project import Project, check_name
 from edgekit.report import BuildReport, Findings, ModelFacts, assemble, write_report
 from edgekit.runtime.golden import GoldenVectors
+from edgekit.states import check_stateless
 from edgekit.trials import time_on, try_on
 
 DEVICE = "local:"
@@ -198,8 +199,9 @@ class _Inputs:
 
 def _load(request: BuildRequest) -> _Inputs:
     model = load(request.model, architecture=request.architecture, allow_code=request.allow_code)
-    check_names(model)
+    check_names(model.inputs, model.outputs)
     check_float(model)
+    check_stateless(model.model)
     if request.metric == "top1":
         need_classes(model, why="metric top1")
     evaluation = load_data(

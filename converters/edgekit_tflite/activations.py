@@ -67,6 +67,11 @@ def _places(model: Path) -> dict[str, tuple[int, int]]:
 
 
 def _is_filled(tensor: Any) -> bool:
+    """Whether it holds numbers: not where a size is 0, nor where it stands for a variable."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if tensor.type == schema.TensorType.RESOURCE:
+        return False
     return tensor.shape is None or bool(np.all(tensor.shape))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from edgekit.conversion import (
     DYNAMIC_SIGNATURE,
     FIXED_SIGNATURE,
+    VARIABLES,
     Artifact,
     Inspection,
     Source,
@@ -39,6 +40,7 @@ ENGINE = "litert"
 LEAST_VERSION = "1.4"  # of ai-edge-litert, the oldest that the device-side extra allows
 
 _BITS = {"int4": 4, "int8": 8, "float16": 16, "float32": 32}
+_STATEFUL = "state is in variables: each call goes on where the last one stopped; open the file anew to begin anew"
 _TRAINED = ("int8", "int8-float-io")  # what trained ranges are for
 
 
@@ -65,6 +67,8 @@ class TFLiteConverter:
     ) -> Artifact:
         """Write `output` and read it back. Raises ConversionError."""
         check_precision(self, precision)
+        if self.options.dynamic_batch and source.state is not None:
+            raise ConversionError(f"the state of '{source.name}' has a batch of 1: leave dynamic_batch out")
         if self.options.dynamic_batch:  # whose float export, and what is measured on it, are not those of batch 1
             source = replace(source, work=source.work / DYNAMIC_SIGNATURE)
         with atomic(output) as temporary:
@@ -76,6 +80,8 @@ class TFLiteConverter:
                 described = embed(temporary.read_bytes(), _ordered(source.metadata, artifact), where=output.name)
                 temporary.write_bytes(described)
                 read_model(temporary)
+            if source.state == VARIABLES:
+                artifact = replace(artifact, notes=(*artifact.notes, _STATEFUL))
             if self.options.dynamic_batch:
                 artifact = replace(artifact, notes=(*artifact.notes, _resized(source.name, temporary)))
             return artifact

@@ -18,6 +18,7 @@ from edgekit.files import atomic
 from edgekit.given import CONVERTED, converted_source, saved_model_source
 
 CALIBRATION_SAMPLES = 200
+STATEFUL = "tflite"  # the format that has state
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument(
         "--npu", metavar="VENDOR:SOC", help="compile the .tflite ahead of time for a phone's NPU: qualcomm:SM8650"
+    )
+    parser.add_argument(
+        "--state",
+        metavar="FORM",
+        help="of a model with stateful=True: variables, or inputs-outputs",
     )
     _add_settings(parser.add_argument_group("settings of TFLite files (docs/phones.md)"))
     add_allow_code(parser)
@@ -78,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Source:
+    if args.state is not None:
+        _check_state(args.model, converter)
     if args.model.suffix == CONVERTED:
         return converted_source(args.model, converter, work)
     # With oneDNN, TensorFlow's allocator keeps three times the weights and gives nothing back; nothing is trained here.
@@ -89,9 +97,19 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     from edgekit.opening_files import examine_apart
 
     if args.model.is_dir() and examine_apart(args.model)[0] is Kind.PLAIN_SAVED_MODEL:
+        if args.state is not None:
+            raise ConfigError(f"--state is for a Keras model, and {args.model} holds none: leave it out")
         return saved_model_source(args.model, work, allow_code=args.allow_code)
     loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code)
-    return export_source(loaded, work)
+    return export_source(loaded, work, state=args.state)
+
+
+def _check_state(model: Path, converter: Converter) -> None:
+    """Raise ConfigError where --state means nothing."""
+    if converter.format != STATEFUL:
+        raise ConfigError(f"--state is for --to {STATEFUL}, not {converter.format}: leave it out")
+    if model.suffix == CONVERTED:
+        raise ConfigError(f"--state is for a Keras model, and {model.name} is converted already: leave it out")
 
 
 def _npu_compiler(converter: Converter, npu: str) -> Callable[[Path, Path], str]:
@@ -117,7 +135,10 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--block-size", type=int, metavar="N", help="of int4 weights: 32, 64, 128 or 256")
     group.add_argument(
-        "--dynamic-batch", action="store_const", const=True, help="inputs can be resized to any batch; of all precisions"
+        "--dynamic-batch",
+        action="store_const",
+        const=True,
+        help="inputs can be resized to any batch; of all precisions",
     )
 
 
