@@ -43,6 +43,7 @@ class Source:
     layers: tuple[str, ...] = ()  # names of all Keras layers; none for a file that no Keras model stands behind
     metadata: ModelMetadata | None = None  # to be embedded by formats that have a place for it
     state: str | None = None  # one of STATE_FORMS; None for a model without state
+    other_signatures: tuple[str, ...] = ()  # of both SavedModels, at other lengths than those of `inputs`
 
     def signature_names(self) -> tuple[str, ...]:
         """Input names in order."""

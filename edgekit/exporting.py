@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any  # Any: keras models and tensorflow functions, which have no types
 
@@ -31,6 +32,8 @@ def export_source(loaded: LoadedModel, work: Path, *, state: str | None = None) 
     outputs = (*loaded.outputs, *(kept.given for kept in ports))
     check_names(inputs, outputs)
     check_float(loaded)
+    if states and loaded.other_shapes:
+        raise ModelError(f"'{loaded.name}' keeps state from call to call: give each input one length, not several")
     if states and loaded.activation_ranges is not None:
         raise ModelError(
             f"'{loaded.name}' keeps state from call to call, and has ranges trained by QuantizeAware, which only a "
@@ -47,7 +50,10 @@ def export_source(loaded: LoadedModel, work: Path, *, state: str | None = None) 
             _export(trained_simulation(loaded).model, loaded, trained_model)
     layers = loaded.model._flatten_layers(include_self=False, recursive=True)
     names = tuple(dict.fromkeys(layer.name for layer in layers))
-    return Source(loaded.name, inputs, outputs, float_model, trained_model, work, names, state=state)
+    others = tuple(shapes.name for shapes in loaded.other_shapes)
+    return Source(
+        loaded.name, inputs, outputs, float_model, trained_model, work, names, state=state, other_signatures=others
+    )
 
 
 def check_names(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
@@ -82,9 +88,15 @@ def _export(model: Any, loaded: LoadedModel, folder: Path) -> None:
     def serve(**inputs: Any) -> dict[str, Any]:
         return _outputs(model, loaded, inputs)
 
+    def serve_others(**inputs: Any) -> dict[str, Any]:
+        return _outputs(model.call, loaded, inputs)  # `call` does not compare shapes with those of the model's inputs
+
     batches = {FIXED_SIGNATURE: 1, DYNAMIC_SIGNATURE: None}
-    signatures = {name: _specs(loaded.inputs, batch) for name, batch in batches.items()}
-    _save(loaded.name, folder, serve, signatures, model.variables)
+    signatures = {name: (serve, _specs(loaded.inputs, batch)) for name, batch in batches.items()}
+    for other in loaded.other_shapes:
+        specs = [replace(spec, shape=(None, *other.shapes.get(spec.name, spec.shape[1:]))) for spec in loaded.inputs]
+        signatures[other.name] = (serve_others, _specs(specs, 1))
+    _save(loaded.name, folder, signatures, model.variables)
 
 
 def _export_stateful(loaded: LoadedModel, folder: Path, states: Sequence[State], inputs: Sequence[TensorSpec]) -> None:
@@ -99,11 +111,11 @@ def _export_stateful(loaded: LoadedModel, folder: Path, states: Sequence[State],
         return outputs | {kept.given.name: scope.get_current_value(kept.variable) for kept in states}
 
     variables = [*loaded.model.variables, *(kept.variable for kept in states)]
-    _save(loaded.name, folder, serve, {FIXED_SIGNATURE: _specs(inputs, 1)}, variables)
+    _save(loaded.name, folder, {FIXED_SIGNATURE: (serve, _specs(inputs, 1))}, variables)
 
 
-def _outputs(model: Any, loaded: LoadedModel, inputs: dict[str, Any]) -> dict[str, Any]:
-    outputs = import_keras().tree.flatten(model(loaded.pack(inputs), training=False))
+def _outputs(call: Callable[..., Any], loaded: LoadedModel, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = import_keras().tree.flatten(call(loaded.pack(inputs), training=False))
     return {spec.name: output for spec, output in zip(loaded.outputs, outputs, strict=True)}
 
 
@@ -114,13 +126,13 @@ def _specs(inputs: Sequence[TensorSpec], batch: int | None) -> dict[str, Any]:
 
 
 def _save(
-    name: str, folder: Path, serve: Serve, signatures: Mapping[str, dict[str, Any]], variables: Sequence[Any]
+    name: str, folder: Path, signatures: Mapping[str, tuple[Serve, dict[str, Any]]], variables: Sequence[Any]
 ) -> None:
-    """Trace `serve` for each signature, and write a SavedModel that holds `variables`."""
+    """Trace the function of each signature, and write a SavedModel that holds `variables`."""
     import tensorflow as tf
 
     traced = {}
-    for signature, specs in signatures.items():
+    for signature, (serve, specs) in signatures.items():
         try:
             with _inner_functions_inlined():
                 traced[signature] = tf.function(serve).get_concrete_function(**specs)

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgekit.tensors import Array
 from edgekit_tflite.reading import mapped
+from edgekit_tflite.signatures import first_signature
 
 Feed = Mapping[str, Array]  # one sample: an array of batch 1 for each signature input
 Values = Iterator[tuple[str, Array]]  # tensor name and values, shape as in the file
@@ -39,7 +40,7 @@ def activations(model: Path, feeds: Sequence[Feed]) -> Iterator[Values]:
 
     interpreter = Interpreter(str(model), num_threads=THREADS, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
-    run, places = interpreter.get_signature_runner(), _places(model)
+    run, places = interpreter.get_signature_runner(first_signature(interpreter)), _places(model)
     for feed in feeds:
         run(**feed)
         yield _values(interpreter, places)

@@ -34,12 +34,17 @@ from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.npu import compile_for, parse_npu
 from edgekit_tflite.options import DYNAMIC, STATIC, TFLiteOptions
 from edgekit_tflite.reading import TFLiteModel, TFLiteTensor, read_model
+from edgekit_tflite.signatures import spread_all
 from edgekit_tflite.tracing import TFLiteTrace
 
 ENGINE = "litert"
 LEAST_VERSION = "1.4"  # of ai-edge-litert, the oldest that the device-side extra allows
 
 _BITS = {"int4": 4, "int8": 8, "float16": 16, "float32": 32}
+_SEVERAL_LENGTHS = (
+    "ranges were measured at the first length, and biases, which all lengths share, are not corrected: compare the "
+    "outputs at the other lengths with Keras's on your data"
+)
 _STATEFUL = "state is in variables: each call goes on where the last one stopped; open the file anew to begin anew"
 _TRAINED = ("int8", "int8-float-io")  # what trained ranges are for
 
@@ -67,8 +72,8 @@ class TFLiteConverter:
     ) -> Artifact:
         """Write `output` and read it back. Raises ConversionError."""
         check_precision(self, precision)
-        if self.options.dynamic_batch and source.state is not None:
-            raise ConversionError(f"the state of '{source.name}' has a batch of 1: leave dynamic_batch out")
+        if self.options.dynamic_batch:
+            _check_one_shape(source)
         if self.options.dynamic_batch:  # whose float export, and what is measured on it, are not those of batch 1
             source = replace(source, work=source.work / DYNAMIC_SIGNATURE)
         with atomic(output) as temporary:
@@ -109,7 +114,7 @@ class TFLiteConverter:
         if precision in _TRAINED and source.trained_model is not None:
             _check_trained(source.name, precision, options)
             border = "int8" if precision == "int8" else "float32"
-            _export(source.name, source.trained_model, output, options, border=border)
+            _export(source, source.trained_model, output, options, border=border)
             return ()
         if precision in (*STATIC, *DYNAMIC):
             return _quantize(source, precision, options, calibration, output)
@@ -119,6 +124,14 @@ class TFLiteConverter:
         else:
             _quantize(source, precision, TFLiteOptions(dynamic_batch=options.dynamic_batch), None, output)
         return notes
+
+
+def _check_one_shape(source: Source) -> None:
+    """Raise ConversionError for what has no dynamic batch."""
+    if source.state is not None:
+        raise ConversionError(f"the state of '{source.name}' has a batch of 1: leave dynamic_batch out")
+    if source.other_signatures:
+        raise ConversionError(f"'{source.name}' has several lengths: give one, or leave dynamic_batch out")
 
 
 def _check_trained(name: str, precision: str, options: TFLiteOptions) -> None:
@@ -136,14 +149,15 @@ def _float_export(source: Source, options: TFLiteOptions) -> Path:
     path = source.work / "float.tflite"
     if source.float_model.suffix == SUFFIX:
         return make_once(path, lambda temporary: sign(source.float_model, temporary))
-    return make_once(path, lambda temporary: _export(source.name, source.float_model, temporary, options, border=None))
+    return make_once(path, lambda temporary: _export(source, source.float_model, temporary, options, border=None))
 
 
-def _export(name: str, model: Path, output: Path, options: TFLiteOptions, *, border: str | None) -> None:
-    signature = DYNAMIC_SIGNATURE if options.dynamic_batch else FIXED_SIGNATURE
-    request = {"model": str(model), "signature": signature, "output": str(output), "border": border}
+def _export(source: Source, model: Path, output: Path, options: TFLiteOptions, *, border: str | None) -> None:
+    first = DYNAMIC_SIGNATURE if options.dynamic_batch else FIXED_SIGNATURE
+    signatures = [first, *source.other_signatures]
+    request = {"model": str(model), "signatures": signatures, "output": str(output), "border": border}
     try:
-        call("export_worker", request, what=f"converting '{name}' to TFLite")
+        call("export_worker", request, what=f"converting '{source.name}' to TFLite")
     except ConversionError as problem:
         if not options.dynamic_batch:
             raise
@@ -165,10 +179,15 @@ def _quantize(
     source: Source, precision: str, options: TFLiteOptions, calibration: Mapping[str, Array] | None, output: Path
 ) -> tuple[str, ...]:
     samples: list[Array] = []
+    notes: tuple[str, ...] = ()
+    if source.other_signatures and precision in STATIC:
+        options, notes = replace(options, bias_correction=False), (_SEVERAL_LENGTHS,)
     if options.needs_calibration(precision):
         samples = calibration_samples(source, calibration, what=f"tflite {precision}")
     float_model = _float_export(source, options)
     measured = measure_once(source, float_model, samples, options, precision) if samples else {}
+    if source.other_signatures and measured:
+        measured["ranges"] = spread_all(float_model, measured["ranges"])
     request = {
         "model": str(float_model),
         "precision": precision,
@@ -179,7 +198,7 @@ def _quantize(
         **measured,
     }
     reply = call("quantize_worker", request, what=f"quantizing '{source.name}' to TFLite {precision}")
-    return tuple(reply["notes"])
+    return (*reply["notes"], *notes)
 
 
 def _artifact(source: Source, precision: str, model: TFLiteModel, output: Path, notes: tuple[str, ...]) -> Artifact:

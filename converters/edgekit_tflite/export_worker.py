@@ -1,4 +1,4 @@
-"""Run by `edgekit.workers`: TensorFlow's TFLite converter on one SavedModel signature."""
+"""Run by `edgekit.workers`: TensorFlow's TFLite converter on signatures of a SavedModel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FIRST_ERROR = re.compile(r"error: (?:loc\((?:.*)\): )?(.+)")
 
 
 def export(request: dict[str, Any]) -> dict[str, object]:
-    """Convert with TFLite's builtin operators alone.
+    """Convert with TFLite's builtin operators alone; several signatures share their constants.
 
     `border` is None for a float model, else the dtype of inputs and outputs of a fake-quantized one, whose trained
     ranges the converter keeps (quantization-aware training, Jacob et al. 2018).
@@ -22,7 +22,7 @@ def export(request: dict[str, Any]) -> dict[str, object]:
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(request["model"], signature_keys=[request["signature"]])
+    converter = tf.lite.TFLiteConverter.from_saved_model(request["model"], signature_keys=request["signatures"])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if request["border"] is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgekit.cli.output import add_allow_code, add_architecture, emit, quiet_tensorflow
+from edgekit.cli.output import add_allow_code, add_architecture, add_lengths, emit, lengths_of, quiet_tensorflow
 from edgekit.conversion import Converter, NpuConverter, Source, check_precision, find_converter
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_settings(parser.add_argument_group("settings of TFLite files (docs/phones.md)"))
     add_allow_code(parser)
     add_architecture(parser)
+    add_lengths(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,9 +85,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Source:
-    if args.state is not None:
-        _check_state(args.model, converter)
+    if args.state is not None and converter.format != STATEFUL:
+        raise ConfigError(f"--state is for --to {STATEFUL}, not {converter.format}: leave it out")
+    lengths = lengths_of(args)
     if args.model.suffix == CONVERTED:
+        _check_keras_flags(args)
         return converted_source(args.model, converter, work)
     # With oneDNN, TensorFlow's allocator keeps three times the weights and gives nothing back; nothing is trained here.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -97,19 +100,17 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     from edgekit.opening_files import examine_apart
 
     if args.model.is_dir() and examine_apart(args.model)[0] is Kind.PLAIN_SAVED_MODEL:
-        if args.state is not None:
-            raise ConfigError(f"--state is for a Keras model, and {args.model} holds none: leave it out")
+        _check_keras_flags(args)
         return saved_model_source(args.model, work, allow_code=args.allow_code)
-    loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code)
+    loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths)
     return export_source(loaded, work, state=args.state)
 
 
-def _check_state(model: Path, converter: Converter) -> None:
-    """Raise ConfigError where --state means nothing."""
-    if converter.format != STATEFUL:
-        raise ConfigError(f"--state is for --to {STATEFUL}, not {converter.format}: leave it out")
-    if model.suffix == CONVERTED:
-        raise ConfigError(f"--state is for a Keras model, and {model.name} is converted already: leave it out")
+def _check_keras_flags(args: argparse.Namespace) -> None:
+    """Raise ConfigError for a flag that only a Keras model gives a meaning."""
+    for flag, value in (("--state", args.state), ("--length", args.length)):
+        if value is not None:
+            raise ConfigError(f"{flag} is for a Keras model, and {args.model.name} holds none: leave it out")
 
 
 def _npu_compiler(converter: Converter, npu: str) -> Callable[[Path, Path], str]:

@@ -136,4 +136,4 @@ def test_a_converted_file_has_its_state_already(edgekit: Run, tmp_path: Path) ->
     argv = ("--to", "tflite", "--state", "variables", "-o", tmp_path / "x.tflite")
     ended = edgekit("convert", tmp_path / "tiny.tflite", *argv)
     assert ended.exit_code == 2
-    assert "--state is for a Keras model, and tiny.tflite is converted already: leave it out" in ended.stderr
+    assert "--state is for a Keras model, and tiny.tflite holds none: leave it out" in ended.stderr
