@@ -30,8 +30,8 @@ VARIABLES, INPUTS_OUTPUTS = STATE_FORMS = ("variables", "inputs-outputs")  # of 
 class Source:
     """A model on its way to the converters: SavedModels, so that no converter needs Keras or custom layers.
 
-    Both SavedModels carry the signatures FIXED_SIGNATURE and DYNAMIC_SIGNATURE, keyed by the Keras names; that of a
-    model with state carries FIXED_SIGNATURE alone.
+    Both SavedModels carry the signatures `signature` and DYNAMIC_SIGNATURE, keyed by the Keras names; that of a model
+    with state carries `signature` alone.
     """
 
     name: str
@@ -43,7 +43,8 @@ class Source:
     layers: tuple[str, ...] = ()  # names of all Keras layers; none for a file that no Keras model stands behind
     metadata: ModelMetadata | None = None  # to be embedded by formats that have a place for it
     state: str | None = None  # one of STATE_FORMS; None for a model without state
-    other_signatures: tuple[str, ...] = ()  # of both SavedModels, at other lengths than those of `inputs`
+    signature: str = FIXED_SIGNATURE  # what the SavedModels call the signature of batch 1
+    other_signatures: tuple[str, ...] = ()  # more of them, with inputs and outputs of their own
 
     def signature_names(self) -> tuple[str, ...]:
         """Input names in order."""
@@ -77,6 +78,15 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """A function of a file that can be called by its name."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What is inside a model file."""
 
@@ -89,6 +99,7 @@ class Inspection:
     metadata: ModelMetadata | None = None
     min_runtime_version: str | None = None  # of TensorFlow, as a TFLite file states it
     precision: str | None = None  # the name that describes the whole file best; None where the format does not tell
+    signatures: tuple[Signature, ...] = ()  # of a format that has them
 
 
 class Converter(Protocol):

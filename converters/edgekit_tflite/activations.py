@@ -40,7 +40,7 @@ def activations(model: Path, feeds: Sequence[Feed]) -> Iterator[Values]:
 
     interpreter = Interpreter(str(model), num_threads=THREADS, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
-    run, places = interpreter.get_signature_runner(first_signature(interpreter)), _places(model)
+    run, places = interpreter.get_signature_runner(first_signature(model)), _places(model)
     for feed in feeds:
         run(**feed)
         yield _values(interpreter, places)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from edgekit.conversion import (
     DYNAMIC_SIGNATURE,
-    FIXED_SIGNATURE,
     VARIABLES,
     Artifact,
     Inspection,
@@ -41,9 +40,9 @@ ENGINE = "litert"
 LEAST_VERSION = "1.4"  # of ai-edge-litert, the oldest that the device-side extra allows
 
 _BITS = {"int4": 4, "int8": 8, "float16": 16, "float32": 32}
-_SEVERAL_LENGTHS = (
-    "ranges were measured at the first length, and biases, which all lengths share, are not corrected: compare the "
-    "outputs at the other lengths with Keras's on your data"
+_SEVERAL = (
+    "ranges were measured by the first signature, and biases, which all signatures share, are not corrected: compare "
+    "the outputs of the others with the float model's on your data"
 )
 _STATEFUL = "state is in variables: each call goes on where the last one stopped; open the file anew to begin anew"
 _TRAINED = ("int8", "int8-float-io")  # what trained ranges are for
@@ -131,7 +130,7 @@ def _check_one_shape(source: Source) -> None:
     if source.state is not None:
         raise ConversionError(f"the state of '{source.name}' has a batch of 1: leave dynamic_batch out")
     if source.other_signatures:
-        raise ConversionError(f"'{source.name}' has several lengths: give one, or leave dynamic_batch out")
+        raise ConversionError(f"'{source.name}' has several signatures: choose one, or leave dynamic_batch out")
 
 
 def _check_trained(name: str, precision: str, options: TFLiteOptions) -> None:
@@ -153,7 +152,7 @@ def _float_export(source: Source, options: TFLiteOptions) -> Path:
 
 
 def _export(source: Source, model: Path, output: Path, options: TFLiteOptions, *, border: str | None) -> None:
-    first = DYNAMIC_SIGNATURE if options.dynamic_batch else FIXED_SIGNATURE
+    first = DYNAMIC_SIGNATURE if options.dynamic_batch else source.signature
     signatures = [first, *source.other_signatures]
     request = {"model": str(model), "signatures": signatures, "output": str(output), "border": border}
     try:
@@ -180,8 +179,13 @@ def _quantize(
 ) -> tuple[str, ...]:
     samples: list[Array] = []
     notes: tuple[str, ...] = ()
+    if source.other_signatures and options.algorithm == "gptq":
+        raise ConversionError(
+            f"algorithm gptq learns from the calls of one signature, and '{source.name}' has several: choose one, or "
+            "another algorithm"
+        )
     if source.other_signatures and precision in STATIC:
-        options, notes = replace(options, bias_correction=False), (_SEVERAL_LENGTHS,)
+        options, notes = replace(options, bias_correction=False), (_SEVERAL,)
     if options.needs_calibration(precision):
         samples = calibration_samples(source, calibration, what=f"tflite {precision}")
     float_model = _float_export(source, options)

@@ -8,6 +8,7 @@ from typing import Any  # Any: the request, which is JSON, and TensorFlow's obje
 
 from edgekit import workers
 from edgekit.errors import ConversionError
+from edgekit_tflite.signatures import with_main
 
 _FOREIGN_OPS = re.compile(r"(?:TF Select|Custom) ops: ([\w, ]+)")
 _FIRST_ERROR = re.compile(r"error: (?:loc\((?:.*)\): )?(.+)")
@@ -31,7 +32,8 @@ def export(request: dict[str, Any]) -> dict[str, object]:
         content = converter.convert()
     except ConverterError as problem:
         raise ConversionError(explain(str(problem))) from problem
-    Path(request["output"]).write_bytes(content)
+    first, *others = request["signatures"]
+    Path(request["output"]).write_bytes(with_main(content, first) if others else content)
     return {}
 
 

@@ -15,6 +15,7 @@ from edgekit_tflite.embedding import Embedded, read_embedded
 from edgekit_tflite.given import precision_of
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, damage_of, read_model
+from edgekit_tflite.signatures import signatures_of
 
 Key = tuple[int, int]
 
@@ -50,6 +51,7 @@ def _inspection(path: Path, model: TFLiteModel, embedded: Embedded) -> Inspectio
         metadata=embedded.metadata,
         min_runtime_version=embedded.min_runtime_version,
         precision=precision_of(model),
+        signatures=signatures_of(path),
     )
 
 

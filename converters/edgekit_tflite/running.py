@@ -20,7 +20,7 @@ class Runner:
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(str(path), num_threads=THREADS)
-        self._runner = interpreter.get_signature_runner(first_signature(interpreter))
+        self._runner = interpreter.get_signature_runner(first_signature(path))
         self._takes = {name: _quantization(it) for name, it in self._runner.get_input_details().items()}
         self._gives = {name: _quantization(it) for name, it in self._runner.get_output_details().items()}
 

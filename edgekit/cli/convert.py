@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_allow_code(parser)
     add_architecture(parser)
     add_lengths(parser)
+    parser.add_argument(
+        "--signature", action="append", metavar="NAME", help="of a SavedModel without Keras; several make one .tflite"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,6 +93,7 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     lengths = lengths_of(args)
     if args.model.suffix == CONVERTED:
         _check_keras_flags(args)
+        _check_no_signature(args)
         return converted_source(args.model, converter, work)
     # With oneDNN, TensorFlow's allocator keeps three times the weights and gives nothing back; nothing is trained here.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -101,7 +105,8 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
 
     if args.model.is_dir() and examine_apart(args.model)[0] is Kind.PLAIN_SAVED_MODEL:
         _check_keras_flags(args)
-        return saved_model_source(args.model, work, allow_code=args.allow_code)
+        return saved_model_source(args.model, work, allow_code=args.allow_code, signatures=args.signature or ())
+    _check_no_signature(args)
     loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths)
     return export_source(loaded, work, state=args.state)
 
@@ -111,6 +116,12 @@ def _check_keras_flags(args: argparse.Namespace) -> None:
     for flag, value in (("--state", args.state), ("--length", args.length)):
         if value is not None:
             raise ConfigError(f"{flag} is for a Keras model, and {args.model.name} holds none: leave it out")
+
+
+def _check_no_signature(args: argparse.Namespace) -> None:
+    """Raise ConfigError for --signature of what is no plain SavedModel."""
+    if args.signature is not None:
+        raise ConfigError(f"--signature is for a SavedModel without Keras, and {args.model.name} is none: leave it out")
 
 
 def _npu_compiler(converter: Converter, npu: str) -> Callable[[Path, Path], str]:

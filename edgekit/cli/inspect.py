@@ -69,7 +69,10 @@ def _model_text(found: Inspection) -> str:
         sparsity = "" if layer.sparsity is None else f"{layer.sparsity:.0%}"
         rows.append((layer.name[-48:], layer.type, f"{layer.bytes:,}", layer.precision, sparsity))
     head = f"{found.format}, {found.bytes:,} bytes, {found.parameters:,} parameters"
-    described = "\n".join([head, _ports(found.inputs, found.outputs), *metadata.lines(found)])
+    ports = [_ports(found.inputs, found.outputs)]
+    if len(found.signatures) > 1:
+        ports = [f"signature '{it.name}'\n{_ports(it.inputs, it.outputs)}" for it in found.signatures]
+    described = "\n".join([head, *ports, *metadata.lines(found)])
     return f"{described}\n\n{table(rows)}"
 
 

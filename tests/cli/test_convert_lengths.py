@@ -19,16 +19,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from keras import layers
 
     keras.utils.set_random_seed(0)
-    tokens = keras.Input((None,), dtype="int32", name="tokens")
-    words = layers.Embedding(WORDS, 16, name="embedding")(tokens)
+    taken = keras.Input((None,), dtype="int32", name="a_tokens")
+    words = layers.Embedding(WORDS, 16, name="embedding")(taken)
     words = layers.Dense(16, activation="relu", name="hidden")(words)
     outputs = layers.Dense(3, name="y")(layers.GlobalAveragePooling1D(name="pool")(words))
     path = tmp_path_factory.mktemp("reader") / "reader.keras"
-    keras.Model(tokens, outputs, name="reader").save(path)
+    keras.Model(taken, outputs, name="reader").save(path)
     return path
 
 
-def tokens(length: int, count: int = 1) -> np.ndarray:
+def sample(length: int, count: int = 1) -> np.ndarray:
     return np.random.default_rng(length).integers(0, WORDS, (count, length)).astype(np.int32)
 
 
@@ -38,12 +38,12 @@ def check(path: Path, model: Path, *, least_snr_db: float) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter, whole = Interpreter(str(path)), keras.saving.load_model(model)
-    for key, length in zip(("fixed", f"tokens_{LENGTHS[1]}"), LENGTHS, strict=True):
+    for key, length in zip(("fixed", f"a_tokens_{LENGTHS[1]}"), LENGTHS, strict=True):
         run = interpreter.get_signature_runner(key)
         scale, zero = run.get_output_details()["y"]["quantization"]
-        found = run(tokens=tokens(length))["y"]
+        found = run(a_tokens=sample(length))["y"]
         found = (found.astype(np.float32) - zero) * scale if scale else found
-        wanted = np.asarray(whole(tokens(length)))
+        wanted = np.asarray(whole(sample(length)))
         assert 10 * np.log10(np.sum(wanted**2) / max(np.sum((found - wanted) ** 2), 1e-30)) > least_snr_db
 
 
@@ -59,8 +59,8 @@ def test_several_lengths_share_one_set_of_weights(
     edgekit: Run, model: Path, tmp_path: Path, precision: str, least_snr_db: float
 ) -> None:
     argv = ("convert", model, "--to", "tflite", "--precision", precision)
-    one = edgekit(*argv, "--length", "tokens=12", "-o", tmp_path / "one.tflite", "--json")
-    two = edgekit(*argv, "--length", "tokens=12,5", "-o", tmp_path / "two.tflite", "--json")
+    one = edgekit(*argv, "--length", "a_tokens=12", "-o", tmp_path / "one.tflite", "--json")
+    two = edgekit(*argv, "--length", "a_tokens=12,5", "-o", tmp_path / "two.tflite", "--json")
     assert (one.exit_code, two.exit_code) == (0, 0), two.stderr
     check(tmp_path / "two.tflite", model, least_snr_db=least_snr_db)
     assert two.json["bytes"] < 1.15 * one.json["bytes"]
@@ -71,37 +71,37 @@ def test_several_lengths_share_one_set_of_weights(
 
 
 def test_integers_take_the_ranges_of_the_first_length(edgekit: Run, model: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "c.npz", tokens=tokens(12, 40))
-    argv = ("--precision", "int8", "--calibration", tmp_path / "c.npz", "--length", "tokens=12,5")
+    np.savez(tmp_path / "c.npz", a_tokens=sample(12, 40))
+    argv = ("--precision", "int8", "--calibration", tmp_path / "c.npz", "--length", "a_tokens=12,5")
     ended = edgekit("convert", model, "--to", "tflite", *argv, "-o", tmp_path / "x.tflite", "--json")
     assert ended.exit_code == 0, ended.stderr
-    assert ended.json["notes"][0].startswith("ranges were measured at the first length, and biases, which all lengths")
+    assert ended.json["notes"][0].startswith("ranges were measured by the first signature, and biases")
     assert ended.json["float_layers"] == []
     check(tmp_path / "x.tflite", model, least_snr_db=10)
 
 
 @pytest.mark.slow
 def test_onnx_says_that_it_has_the_first_length_alone(edgekit: Run, model: Path, tmp_path: Path) -> None:
-    ended = edgekit("convert", model, "--to", "onnx", "--length", "tokens=12,5", "-o", tmp_path / "x.onnx", "--json")
+    ended = edgekit("convert", model, "--to", "onnx", "--length", "a_tokens=12,5", "-o", tmp_path / "x.onnx", "--json")
     assert ended.exit_code == 0, ended.stderr
-    assert ended.json["notes"] == ["made for the first of the lengths: only .tflite files have several"]
+    assert ended.json["notes"] == ["made for the first signature: only .tflite files have several"]
 
 
 def test_a_length_reaches_every_verb_that_opens_the_model(edgekit: Run, model: Path) -> None:
-    found = edgekit("inspect", model, "--length", "tokens=12", "--json").json
+    found = edgekit("inspect", model, "--length", "a_tokens=12", "--json").json
     assert [item["shape"] for item in found["inputs"]] == [[None, 12]]
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ((), "'tokens' has shape (None, None), which leaves more open than the batch: give it a length: --length tok"),
-        (("--length", "tokens"), "--length is 'tokens', expected INPUT=N, for example tokens=128"),
-        (("--length", "tokens=0"), "lengths: 'tokens' is '0', expected a whole number from 1 on"),
-        (("--length", "words=5"), "lengths: the model has no input 'words'; known: tokens"),
+        ((), "'a_tokens' has shape (None, None), which leaves more open than the batch: give it a length: --len"),
+        (("--length", "a_tokens"), "--length is 'a_tokens', expected INPUT=N, for example tokens=128"),
+        (("--length", "a_tokens=0"), "lengths: 'a_tokens' is '0', expected a whole number from 1 on"),
+        (("--length", "words=5"), "lengths: the model has no input 'words'; known: a_tokens"),
         (
-            ("--length", "tokens=5,6", "--dynamic-batch"),
-            "'reader' has several lengths: give one, or leave dynamic_batch",
+            ("--length", "a_tokens=5,6", "--dynamic-batch"),
+            "'reader' has several signatures: choose one, or leave",
         ),
     ],
 )
