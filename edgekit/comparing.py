@@ -11,6 +11,7 @@ from edgekit.comparison.model_file import ModelFile, compare_files
 from edgekit.data import Data, DataSource, load_data
 from edgekit.errors import ConfigError
 from edgekit.layers import keras_layers
+from edgekit.lengths import Lengths
 from edgekit.progress import Progress
 from edgekit.sides import Sides, named
 
@@ -36,6 +37,7 @@ def compare(
     layers: bool = False,
     architecture: str | None = None,
     allow_code: bool = False,
+    lengths: Lengths | None = None,
 ) -> Comparison:
     """Compare `other` with `reference` on `samples` rows spread over the data.
 
@@ -45,7 +47,9 @@ def compare(
     """
     check_samples(samples)
     with tempfile.TemporaryDirectory(prefix="edgekit-compare-") as folder:
-        sides = Sides(str(reference), str(other), Path(folder), architecture=architecture, allow_code=allow_code)
+        sides = Sides(
+            str(reference), str(other), Path(folder), architecture=architecture, allow_code=allow_code, lengths=lengths
+        )
         if layers:
             sides.looked_into()
         rows = load_data(data, sides.first.inputs, where="data", any_labels=True).spread(samples)

@@ -23,13 +23,15 @@ CHECKERS = "edgekit.checkers"
 
 FIXED_SIGNATURE = "fixed"  # SavedModel signature with batch 1
 DYNAMIC_SIGNATURE = "dynamic"  # the same function with a dynamic batch
+VARIABLES, INPUTS_OUTPUTS = STATE_FORMS = ("variables", "inputs-outputs")  # of what a model keeps from call to call
 
 
 @dataclass(frozen=True)
 class Source:
     """A model on its way to the converters: SavedModels, so that no converter needs Keras or custom layers.
 
-    Both SavedModels carry the signatures FIXED_SIGNATURE and DYNAMIC_SIGNATURE, keyed by the Keras names.
+    Both SavedModels carry the signatures `signature` and DYNAMIC_SIGNATURE, keyed by the Keras names; that of a model
+    with state carries `signature` alone.
     """
 
     name: str
@@ -40,6 +42,9 @@ class Source:
     work: Path  # scratch folder that lives as long as the build; converters share exports here
     layers: tuple[str, ...] = ()  # names of all Keras layers; none for a file that no Keras model stands behind
     metadata: ModelMetadata | None = None  # to be embedded by formats that have a place for it
+    state: str | None = None  # one of STATE_FORMS; None for a model without state
+    signature: str = FIXED_SIGNATURE  # what the SavedModels call the signature of batch 1
+    other_signatures: tuple[str, ...] = ()  # more of them, with inputs and outputs of their own
 
     def signature_names(self) -> tuple[str, ...]:
         """Input names in order."""
@@ -74,6 +79,15 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """A function of a file that can be called by its name."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What is inside a model file."""
 
@@ -86,6 +100,7 @@ class Inspection:
     metadata: ModelMetadata | None = None
     min_runtime_version: str | None = None  # of TensorFlow: the first whose TFLite runtime has every operator
     precision: str | None = None  # the name that describes the whole file best; None where the format does not tell
+    signatures: tuple[Signature, ...] = ()  # of a format that has them
 
 
 class Converter(Protocol):

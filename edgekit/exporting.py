@@ -3,43 +3,71 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any  # Any: keras models and tensorflow functions, which have no types
 
 from edgekit.compression.fake_quantization import trained_simulation
-from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE, Source
+from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE, INPUTS_OUTPUTS, Source
 from edgekit.errors import ConversionError, ModelError, OutputError
 from edgekit.loading import LoadedModel, import_keras
+from edgekit.states import State, at_start, chosen_states
+from edgekit.tensors import TensorSpec
 from edgekit.wording import said
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-def export_source(loaded: LoadedModel, work: Path) -> Source:
-    """Write the SavedModels of a build into `work`, once for all converters. Raises ConversionError."""
-    check_names(loaded)
+def export_source(loaded: LoadedModel, work: Path, *, state: str | None = None) -> Source:
+    """Write the SavedModels of a build into `work`, once for all converters.
+
+    `state`, one of STATE_FORMS, says how files have what a model with `stateful=True` keeps. Raises ConversionError,
+    ModelError and ConfigError.
+    """
+    states = chosen_states(loaded.model, state)
+    ports = states if state == INPUTS_OUTPUTS else ()
+    inputs = (*loaded.inputs, *(kept.taken for kept in ports))
+    outputs = (*loaded.outputs, *(kept.given for kept in ports))
+    check_names(inputs, outputs)
     check_float(loaded)
-    float_model = work / "float-saved-model"
-    _export(loaded.model, loaded, float_model)
-    trained_model = None
-    if loaded.activation_ranges is not None:
-        trained_model = work / "trained-saved-model"
-        _export(trained_simulation(loaded).model, loaded, trained_model)
+    if states and loaded.other_shapes:
+        raise ModelError(f"'{loaded.name}' keeps state from call to call: give each input one length, not several")
+    if states and loaded.activation_ranges is not None:
+        raise ModelError(
+            f"'{loaded.name}' keeps state from call to call, and has ranges trained by QuantizeAware, which only a "
+            "model without state keeps in its files: bring the model as it was before that step"
+        )
+    float_model, trained_model = work / "float-saved-model", None
+    if states:
+        with at_start(states):
+            _export_stateful(loaded, float_model, states, inputs)
+    else:
+        _export(loaded.model, loaded, float_model)
+        if loaded.activation_ranges is not None:
+            trained_model = work / "trained-saved-model"
+            _export(trained_simulation(loaded).model, loaded, trained_model)
     layers = loaded.model._flatten_layers(include_self=False, recursive=True)
     names = tuple(dict.fromkeys(layer.name for layer in layers))
-    return Source(loaded.name, loaded.inputs, loaded.outputs, float_model, trained_model, work, names)
+    others = tuple(shapes.name for shapes in loaded.other_shapes)
+    return Source(
+        loaded.name, inputs, outputs, float_model, trained_model, work, names, state=state, other_signatures=others
+    )
 
 
-def check_names(loaded: LoadedModel) -> None:
-    """Raise ModelError on a name that converters would change, so that nobody could find it again."""
-    for spec in (*loaded.inputs, *loaded.outputs):
-        if not _NAME.fullmatch(spec.name):
-            raise ModelError(
-                f"the name of '{spec.name}' cannot be exported: use letters, digits and '_', a letter first; "
-                "rename the layer in Keras"
-            )
+def check_names(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Raise ModelError on a name that two share, or that converters would change, so that nobody could find it."""
+    for specs in (inputs, outputs):
+        names = [spec.name for spec in specs]
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise ModelError(
+                    f"the name of '{name}' cannot be exported: use letters, digits and '_', a letter first; "
+                    "rename the layer in Keras"
+                )
+            if names.count(name) > 1:
+                raise ModelError(f"{names.count(name)} inputs or outputs are called '{name}': rename a layer in Keras")
 
 
 def check_float(loaded: LoadedModel) -> None:
@@ -53,26 +81,67 @@ def check_float(loaded: LoadedModel) -> None:
             )
 
 
+Serve = Callable[..., dict[str, Any]]  # tensors by input name -> tensors by output name
+
+
 def _export(model: Any, loaded: LoadedModel, folder: Path) -> None:
-    keras = import_keras()
+    def serve(**inputs: Any) -> dict[str, Any]:
+        return _outputs(model, loaded, inputs)
+
+    def serve_others(**inputs: Any) -> dict[str, Any]:
+        return _outputs(model.call, loaded, inputs)  # `call` does not compare shapes with those of the model's inputs
+
+    batches = {FIXED_SIGNATURE: 1, DYNAMIC_SIGNATURE: None}
+    signatures = {name: (serve, _specs(loaded.inputs, batch)) for name, batch in batches.items()}
+    for other in loaded.other_shapes:
+        specs = [replace(spec, shape=(None, *other.shapes.get(spec.name, spec.shape[1:]))) for spec in loaded.inputs]
+        signatures[other.name] = (serve_others, _specs(specs, 1))
+    _save(loaded.name, folder, signatures, model.variables)
+
+
+def _export_stateful(loaded: LoadedModel, folder: Path, states: Sequence[State], inputs: Sequence[TensorSpec]) -> None:
+    """Where states are among the inputs, they become outputs; otherwise the function reads and writes variables."""
+
+    def serve(**tensors: Any) -> dict[str, Any]:
+        taken = [(kept.variable, tensors.pop(kept.taken.name)) for kept in states if kept.taken in inputs]
+        if not taken:
+            return _outputs(loaded.model, loaded, tensors)
+        with import_keras().StatelessScope(taken) as scope:
+            outputs = _outputs(loaded.model, loaded, tensors)
+        return outputs | {kept.given.name: scope.get_current_value(kept.variable) for kept in states}
+
+    variables = [*loaded.model.variables, *(kept.variable for kept in states)]
+    _save(loaded.name, folder, {FIXED_SIGNATURE: (serve, _specs(inputs, 1))}, variables)
+
+
+def _outputs(call: Callable[..., Any], loaded: LoadedModel, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = import_keras().tree.flatten(call(loaded.pack(inputs), training=False))
+    return {spec.name: output for spec, output in zip(loaded.outputs, outputs, strict=True)}
+
+
+def _specs(inputs: Sequence[TensorSpec], batch: int | None) -> dict[str, Any]:
     import tensorflow as tf
 
-    def serve(**inputs: Any) -> dict[str, Any]:
-        outputs = keras.tree.flatten(model(loaded.pack(inputs), training=False))
-        return {spec.name: output for spec, output in zip(loaded.outputs, outputs, strict=True)}
+    return {spec.name: tf.TensorSpec((batch, *spec.shape[1:]), spec.dtype, name=spec.name) for spec in inputs}
 
-    signatures = {}
-    for signature, batch in ((FIXED_SIGNATURE, 1), (DYNAMIC_SIGNATURE, None)):
-        specs = {s.name: tf.TensorSpec((batch, *s.shape[1:]), s.dtype, name=s.name) for s in loaded.inputs}
+
+def _save(
+    name: str, folder: Path, signatures: Mapping[str, tuple[Serve, dict[str, Any]]], variables: Sequence[Any]
+) -> None:
+    """Trace the function of each signature, and write a SavedModel that holds `variables`."""
+    import tensorflow as tf
+
+    traced = {}
+    for signature, (serve, specs) in signatures.items():
         try:
             with _inner_functions_inlined():
-                signatures[signature] = tf.function(serve).get_concrete_function(**specs)
+                traced[signature] = tf.function(serve).get_concrete_function(**specs)
         except (ValueError, TypeError) as problem:
-            raise ConversionError(f"'{loaded.name}' cannot be traced: {said(problem)}") from problem
+            raise ConversionError(f"'{name}' cannot be traced: {said(problem)}") from problem
     module = tf.Module()
-    module.variables_kept = [variable.value for variable in model.variables]
+    module.variables_kept = [variable.value for variable in variables]
     try:
-        tf.saved_model.save(module, str(folder), signatures=signatures)
+        tf.saved_model.save(module, str(folder), signatures=traced)
     except (OSError, tf.errors.OpError) as problem:
         raise OutputError(f"cannot write {folder}: {str(problem).splitlines()[0]}; free some space") from problem
 

@@ -20,6 +20,7 @@ from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
 from edgekit.goals import Budget, Goal, class_count, find_goal
 from edgekit.layers import keras_layers
+from edgekit.lengths import Lengths
 from edgekit.loading import LoadedModel
 from edgekit.progress import Progress
 from edgekit.runtime.timing import Timing
@@ -83,6 +84,7 @@ def fix(
     calibration: DataSource | None = None,
     architecture: str | None = None,
     allow_code: bool = False,
+    lengths: Lengths | None = None,
 ) -> Fix:
     """Write to `output` the file `other` with as few layers as needed kept wider, so that it meets the budget.
 
@@ -96,7 +98,9 @@ def fix(
     if target.suffix != SUFFIX:
         raise ConversionError(f"output is {target.name}, expected a name that ends in {SUFFIX}")
     with tempfile.TemporaryDirectory(prefix="edgekit-fix-") as folder:
-        sides = Sides(str(reference), str(other), Path(folder), architecture=architecture, allow_code=allow_code)
+        sides = Sides(
+            str(reference), str(other), Path(folder), architecture=architecture, allow_code=allow_code, lengths=lengths
+        )
         given = _check(sides)
         rows = _rows(data, sides, budget)
         comparison = compare_sides(sides, rows.spread(samples), layers=True, progress=progress)

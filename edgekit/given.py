@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit import workers
@@ -29,16 +30,17 @@ def converted_source(path: Path, converter: Converter, work: Path) -> Source:
     return Source(path.stem, inputs, outputs, path, None, work)
 
 
-def saved_model_source(path: Path, work: Path, *, allow_code: bool) -> Source:
+def saved_model_source(path: Path, work: Path, *, allow_code: bool, signatures: Sequence[str] = ()) -> Source:
     """A SavedModel that no Keras model stands behind. Its layers are known by the names in the converted file.
 
-    Raises ModelError for one that can touch files or run Python unless `allow_code`, for one without a signature to
-    choose, and for shapes that are open beyond the batch.
+    `signatures` are the names of those to convert; formats that have but one take the first. Raises ModelError for one
+    that can touch files or run Python unless `allow_code`, without a signature to choose, and for shapes that are open
+    beyond the batch.
     """
     folder = work / "float-saved-model"
     reply = workers.call(
         "edgekit.saved_model_worker",
-        {"path": str(path), "output": str(folder), "allow_code": allow_code},
+        {"path": str(path), "output": str(folder), "allow_code": allow_code, "signatures": signatures},
         timeout_s=TIMEOUT_S,
         what=f"opening {path}",
         error=ModelError,
@@ -48,7 +50,8 @@ def saved_model_source(path: Path, work: Path, *, allow_code: bool) -> Source:
         tuple(TensorSpec(name, (None, *shape), dtype) for name, shape, dtype in reply[role])
         for role in ("inputs", "outputs")
     )
-    return Source(path.name, inputs, outputs, folder, None, work)
+    first, *others = reply["signatures"]
+    return Source(path.name, inputs, outputs, folder, None, work, signature=first, other_signatures=tuple(others))
 
 
 def _any_batch(spec: TensorSpec, path: Path) -> TensorSpec:

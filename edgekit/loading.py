@@ -14,10 +14,11 @@ from typing import Any  # Any: a keras.Model; keras has no types
 from edgekit.architectures import as_functional, build_architecture, is_tf_keras_model, load_weights
 from edgekit.bridge.from_tf_keras import Read, read_tf_keras
 from edgekit.compiled import readable_loss, serialized_loss
-from edgekit.errors import DataError, ModelError, OutputError
+from edgekit.errors import ConfigError, DataError, ModelError, OutputError
 from edgekit.files import atomic, sha256_file
 from edgekit.kerases import import_keras as import_keras  # for whoever works on a loaded model
 from edgekit.layers import keras_layers
+from edgekit.lengths import Lengths, Shapes, at_shapes, parse_lengths, way_out
 from edgekit.model_files import read_member, refusal
 from edgekit.opening_files import open_file, wrapper_notes
 from edgekit.strict import parse
@@ -66,6 +67,7 @@ class LoadedModel:
     compiled_loss: Any = None  # as `compile` took it; from a file, only a loss of Keras's own
     origin: Origin | None = None  # None for a model that was not compressed
     file_sha256: str | None = None  # of the file that it was loaded from
+    other_shapes: tuple[Shapes, ...] = ()  # beside that of `inputs`, of inputs that the user gave several lengths
 
     @property
     def name(self) -> str:
@@ -125,6 +127,7 @@ class LoadedModel:
             "notes": [asdict(note) for note in self.notes],
             "origin": kept,
             "compiled_loss": serialized_loss(self.compiled_loss),
+            "other_shapes": [asdict(shapes) for shapes in self.other_shapes],
         }
 
     def summary(self) -> str:
@@ -173,47 +176,60 @@ def load(
     architecture: str | Callable[[], Any] | None = None,
     allow_code: bool = False,
     trusted: bool = False,
+    lengths: Lengths | None = None,
 ) -> LoadedModel:
     """Load a model: a file, a live model of Keras 3 or tf_keras, or a LoadedModel (returned as it is).
 
     Files: `.keras` and `.h5` of Keras 3 and of tf_keras, a SavedModel folder that tf_keras wrote, and a file of weights
     together with `architecture`, a function (or "module:function") that builds the model. TFMOT's wrappers are taken
     off. A file that carries code is refused unless `allow_code`. Files are opened in a process of their own first,
-    unless they are `trusted` because edgekit wrote them itself. Raises ModelError.
+    unless they are `trusted` because edgekit wrote them itself. `lengths` fix what inputs leave open beside the batch:
+    {"tokens": 128}, {"image": "224x320"}; of several for each input, the first is the model's, and a `.tflite` has a
+    signature for each. Raises ModelError, and ConfigError for lengths that do not fit.
     """
     if isinstance(source, LoadedModel):
+        if lengths:
+            raise ConfigError("lengths: the model is loaded already: give them to the `load` that loads it")
         return source
     if not isinstance(source, str | Path):
-        return describe(source)
+        return describe(source, lengths=lengths)
     if architecture is not None:
-        return _load_weights(Path(source), architecture)
-    return _load_file(Path(source), allow_code, trusted)
+        return _load_weights(Path(source), architecture, lengths)
+    return _load_file(Path(source), allow_code, trusted, lengths)
 
 
-def describe(model: Any, activation_ranges: Mapping[str, Range] | None = None) -> LoadedModel:
-    """A LoadedModel around a live, built model of Keras 3 or tf_keras. Raises ModelError when it is not one."""
+def describe(
+    model: Any, activation_ranges: Mapping[str, Range] | None = None, lengths: Lengths | None = None
+) -> LoadedModel:
+    """A LoadedModel around a live, built model of Keras 3 or tf_keras; `lengths` are those of `load`.
+
+    Raises ModelError when it is not one, ConfigError for lengths that do not fit.
+    """
     keras = import_keras()
     if is_tf_keras_model(model):
-        return _bridged(read_tf_keras(model))
+        return _bridged(read_tf_keras(model), lengths)
     if not isinstance(model, keras.Model):
         kind = f"{type(model).__module__}.{type(model).__name__}"
         raise ModelError(f"expected a Keras model or a path to a model file, got {kind}")
     functional = as_functional(model)
-    inputs = tuple(_spec(tensor.name, tensor) for tensor in functional.inputs)
+    shapes = parse_lengths(functional.inputs, lengths or {})
+    if shapes:
+        functional = at_shapes(functional, shapes[0])
+    inputs = tuple(_spec(tensor.name, tensor, way_out(tensor.name, tensor.shape)) for tensor in functional.inputs)
     outputs = tuple(
-        _spec(name, tensor)
+        _spec(name, tensor, "no size of an output may depend on values")
         for name, tensor in zip(unique_names(functional.output_names), functional.outputs, strict=True)
     )
     loss = getattr(model, "loss", None) if getattr(model, "compiled", False) else None
-    return LoadedModel(functional, inputs, outputs, activation_ranges, compiled_loss=loss)
+    return LoadedModel(functional, inputs, outputs, activation_ranges, compiled_loss=loss, other_shapes=shapes[1:])
 
 
-def _bridged(read: Read) -> LoadedModel:
+def _bridged(read: Read, lengths: Lengths | None) -> LoadedModel:
     notes = wrapper_notes(read.wrapped, read.unmapped)
-    return replace(describe(read.model, read.ranges), notes=tuple(Note("load", "", text) for text in notes))
+    return replace(describe(read.model, read.ranges, lengths), notes=tuple(Note("load", "", text) for text in notes))
 
 
-def _load_file(path: Path, allow_code: bool, trusted: bool) -> LoadedModel:
+def _load_file(path: Path, allow_code: bool, trusted: bool, lengths: Lengths | None) -> LoadedModel:
     with tempfile.TemporaryDirectory(prefix="edgekit-load-") as folder:
         opened = open_file(path, Path(folder, "bridged.keras"), allow_code=allow_code, trusted=trusted)
         try:
@@ -221,15 +237,15 @@ def _load_file(path: Path, allow_code: bool, trusted: bool) -> LoadedModel:
         except Exception as problem:  # keras raises whatever its layers raise
             raise refusal(problem, read_member(opened.path, "config.json"), path) from problem
         facts = read_member(opened.path, FACTS_MEMBER) or {}
-    found = _bridged(Read(model, opened.wrapped, opened.ranges, opened.unmapped))
+    found = _bridged(Read(model, opened.wrapped, opened.ranges, opened.unmapped), lengths)
     found = replace(found, compiled_loss=readable_loss(opened.loss), file_sha256=sha256_file(path))
     return _with_facts(found, facts, path) if facts else found
 
 
-def _load_weights(path: Path, architecture: str | Callable[[], Any]) -> LoadedModel:
+def _load_weights(path: Path, architecture: str | Callable[[], Any], lengths: Lengths | None) -> LoadedModel:
     model = build_architecture(architecture)
     load_weights(model, path)
-    return replace(describe(model), file_sha256=sha256_file(path))
+    return replace(describe(model, lengths=lengths), file_sha256=sha256_file(path))
 
 
 def _with_facts(loaded: LoadedModel, facts: dict[str, Any], path: Path) -> LoadedModel:
@@ -242,6 +258,7 @@ def _with_facts(loaded: LoadedModel, facts: dict[str, Any], path: Path) -> Loade
         notes=read.notes,
         origin=origin,
         compiled_loss=readable_loss(read.compiled_loss),
+        other_shapes=read.other_shapes or loaded.other_shapes,
     )
 
 
@@ -261,12 +278,13 @@ class _Facts:
     notes: tuple[Note, ...] = ()
     origin: _OriginFacts | None = None
     compiled_loss: Any = None
+    other_shapes: tuple[Shapes, ...] = ()
 
 
-def _spec(name: str, tensor: Any) -> TensorSpec:
+def _spec(name: str, tensor: Any, remedy: str) -> TensorSpec:
     shape = (None, *tensor.shape[1:])
     if None in shape[1:]:
-        raise ModelError(f"'{name}' has shape {tuple(tensor.shape)}: only the batch dimension may be dynamic yet")
+        raise ModelError(f"'{name}' has shape {tuple(tensor.shape)}, which leaves more open than the batch: {remedy}")
     return TensorSpec(name, shape, str(tensor.dtype))
 
 

@@ -20,6 +20,7 @@ from edgekit.errors import ConfigError, DataError
 from edgekit.evaluation import Metric, evaluate, find_metric
 from edgekit.exporting import check_float, check_names, export_source
 from edgekit.files import fresh_folder, publish, workspace
+from edgekit.lengths import Lengths
 from edgekit.loading import LoadedModel, load, need_classes
 from edgekit.manifest import Manifest
 from edgekit.measuring import MeasuredVariant, golden_vectors, measure
@@ -30,6 +31,7 @@ from edgekit.progress import LoggedProgress, Progress
 from edgekit.project import Project, check_name
 from edgekit.report import BuildReport, Findings, ModelFacts, assemble, write_report
 from edgekit.runtime.golden import GoldenVectors
+from edgekit.states import check_stateless
 from edgekit.trials import time_on, try_on
 
 DEVICE = "local:"
@@ -57,6 +59,7 @@ class BuildRequest:
     resume: bool = False
     allow_code: bool = False
     architecture: str | Callable[[], object] | None = None
+    lengths: Lengths | None = None
     progress: Progress = field(default_factory=LoggedProgress)
 
 
@@ -91,16 +94,18 @@ def build(
     resume: bool = False,
     allow_code: bool = False,
     architecture: str | Callable[[], object] | None = None,
+    lengths: Lengths | None = None,
     progress: Progress | None = None,
 ) -> Build:
     """Make `output` (`NAME-VERSION.edgekit`), with `report.html`, `report.json` and the compressed `.keras` beside it.
 
     `model` is a path, a live Keras model, or what `compress` returned; `architecture` builds it when the path holds
-    weights alone. `recipe` is applied first, on the `train` data, trained as `training` says. `calibration` defaults
-    to `train`. `targets` are profile names, or a dict of names to precisions (None: the profile's choice; "auto": the
-    fastest here that keeps the metric within the budget). `convert` gives a format its settings: a table as in
-    `[convert.tflite]`, or `edgekit_tflite.TFLiteOptions`. `labels` are class names. `metadata` is embedded in
-    `.tflite` files: a table as in `[metadata]`, or `edgekit.MetadataSettings`;
+    weights alone, and `lengths` fix what inputs leave open, as for `edgekit.load`. `recipe` is applied first, on the
+    `train` data, trained as `training` says. `calibration` defaults to `train`. `targets` are profile names, or a dict
+    of names to precisions (None: the profile's choice; "auto": the fastest here that keeps the metric within the
+    budget). `convert` gives a format its settings: a table as in `[convert.tflite]`, or
+    `edgekit_tflite.TFLiteOptions`. `labels` are class names. `metadata` is embedded in `.tflite` files: a table as in
+    `[metadata]`, or `edgekit.MetadataSettings`;
     an empty table embeds what is known without it. With `resume`, an interrupted build of the same inputs goes on
     after its last finished epoch. Nothing appears at `output` unless every stage succeeded; a budget that is not met
     is said in the report and is no exception. Raises EdgekitError.
@@ -109,7 +114,7 @@ def build(
         BuildRequest(
             model, targets, evaluation, Path(output), calibration, calibration_samples, train, recipe,
             training or TrainingSettings(), convert or {}, labels, metadata_settings(metadata), metric,
-            budget or Budget(), resume, allow_code, architecture, progress or LoggedProgress(),
+            budget or Budget(), resume, allow_code, architecture, lengths, progress or LoggedProgress(),
         )
     )  # fmt: skip
 
@@ -143,6 +148,7 @@ def build_project(
         resume=resume,
         allow_code=allow_code,
         architecture=architecture or project.architecture,
+        lengths=project.lengths,
         progress=progress,
     )
 
@@ -197,9 +203,12 @@ class _Inputs:
 
 
 def _load(request: BuildRequest) -> _Inputs:
-    model = load(request.model, architecture=request.architecture, allow_code=request.allow_code)
-    check_names(model)
+    model = load(
+        request.model, architecture=request.architecture, allow_code=request.allow_code, lengths=request.lengths
+    )
+    check_names(model.inputs, model.outputs)
     check_float(model)
+    check_stateless(model.model)
     if request.metric == "top1":
         need_classes(model, why="metric top1")
     evaluation = load_data(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any  # Any: TOML values
 
 from edgekit.budgets import Budget
 from edgekit.calibration import check_samples
@@ -13,6 +14,7 @@ from edgekit.compression.steps import Step
 from edgekit.compression.training import TrainingSettings
 from edgekit.converting import converters_for
 from edgekit.errors import ConfigError, EdgekitError
+from edgekit.lengths import Lengths
 from edgekit.metadata import MetadataSettings, check_formats, located_metadata, read_labels
 from edgekit.planning import plan
 from edgekit.recipe import located_settings, parse_steps, read_toml
@@ -52,6 +54,7 @@ class _File:
     data: DataSection
     targets: Mapping[str, TargetSection]
     architecture: str | None = None
+    lengths: Mapping[str, Any] | None = None
     labels: str | None = None
     metadata: MetadataSettings | None = None
     compress: tuple[Mapping[str, object], ...] = ()
@@ -77,6 +80,7 @@ class Project:
     convert: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # format -> what [convert.FORMAT] says
     metadata: MetadataSettings | None = None
     architecture: str | None = None  # "module:function" that builds the model whose weights alone the file holds
+    lengths: Lengths | None = None  # of what inputs leave open, checked against the model when it is loaded
 
     def locate(self, source: str) -> str:
         """A data source with a path made relative to the project file; `module:function` stays."""
@@ -113,6 +117,7 @@ def load_project(path: Path) -> Project:
         convert=file.convert,
         metadata=located_metadata(file.metadata, path.parent),
         architecture=_function(file.architecture, path.name),
+        lengths=file.lengths,
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any  # Any: JSON and TensorFlow's objects, which have no types
 
 from edgekit import workers
-from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE
-from edgekit.errors import ModelError
+from edgekit.conversion import DYNAMIC_SIGNATURE
+from edgekit.errors import ModelError, did_you_mean
 from edgekit.files import size_of
 from edgekit.loading_worker import BASE_BYTES, BYTES_PER_BYTE, refuse_operators
 
@@ -17,17 +17,18 @@ _DEFAULT = "serving_default"
 
 
 def main(request: dict[str, Any]) -> dict[str, object]:
-    """`path`, `output`, `allow_code`; replies what `save_anew` found."""
+    """`path`, `output`, `allow_code`, `signatures`; replies what `save_anew` found."""
     path = Path(request["path"])
     limit = BASE_BYTES + BYTES_PER_BYTE * size_of(path)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    return save_anew(path, Path(request["output"]), allow_code=request["allow_code"])
+    return save_anew(path, Path(request["output"]), allow_code=request["allow_code"], signatures=request["signatures"])
 
 
-def save_anew(path: Path, output: Path, *, allow_code: bool) -> dict[str, object]:
-    """Save a SavedModel with one of its functions at a batch of 1 and at any batch.
+def save_anew(path: Path, output: Path, *, allow_code: bool, signatures: Sequence[str] = ()) -> dict[str, object]:
+    """Save a SavedModel with the chosen of its functions at a batch of 1, and the first of them at any batch, too.
 
-    Gives the names, shapes without the batch, and dtypes of `inputs` and `outputs`. Raises ModelError.
+    Without a choice, it is the only one, or "serving_default". Gives the names, shapes without the batch, and dtypes of
+    `inputs` and `outputs` of the first, and the `signatures`. Raises ModelError.
     """
     refuse_operators(path, allow_code=allow_code)
     import tensorflow as tf
@@ -37,29 +38,44 @@ def save_anew(path: Path, output: Path, *, allow_code: bool) -> dict[str, object
     except (OSError, ValueError, tf.errors.OpError) as problem:
         reason = " ".join(str(problem).split())
         raise ModelError(f"{path}: a damaged SavedModel ({reason}); save it again") from problem
-    function = _signature(path, dict(model.signatures))
-    specs = dict(function.structured_input_signature[1])
+    chosen = _chosen(path, dict(model.signatures), signatures)
+    traced = {name: _traced(path, function, 1) for name, function in chosen.items()}
+    first = next(iter(chosen))
     module = tf.Module()
     module.model = model
-    module.serve = tf.function(lambda **inputs: function(**inputs))
-    signatures = {
-        name: module.serve.get_concrete_function(**_with_batch(path, specs, batch))
-        for name, batch in ((FIXED_SIGNATURE, 1), (DYNAMIC_SIGNATURE, None))
+    dynamic = {DYNAMIC_SIGNATURE: _traced(path, chosen[first], None)}
+    tf.saved_model.save(module, str(output), signatures=traced | dynamic)
+    return {
+        "inputs": _described(path, dict(chosen[first].structured_input_signature[1])),
+        "outputs": _described(path, traced[first].structured_outputs),
+        "signatures": list(chosen),
     }
-    tf.saved_model.save(module, str(output), signatures=signatures)
-    outputs = signatures[FIXED_SIGNATURE].structured_outputs
-    return {"inputs": _described(path, specs), "outputs": _described(path, outputs)}
 
 
-def _signature(path: Path, signatures: Mapping[str, Any]) -> Any:
-    if len(signatures) == 1:
-        return next(iter(signatures.values()))
-    if _DEFAULT not in signatures:
-        names = ", ".join(sorted(signatures)) or "none"
-        raise ModelError(
-            f"{path}: its signatures are {names}, expected one, or '{_DEFAULT}' among them; save it with one"
-        )
-    return signatures[_DEFAULT]
+def _chosen(path: Path, found: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The functions of these names, in that order."""
+    known = ", ".join(sorted(found)) or "none"
+    if not names:
+        if len(found) != 1 and _DEFAULT not in found:
+            raise ModelError(
+                f"{path}: its signatures are {known}, and none is called '{_DEFAULT}': choose with --signature NAME"
+            )
+        names = list(found) if len(found) == 1 else [_DEFAULT]
+    for name in names:
+        if name not in found:
+            raise ModelError(f"{path} has no signature '{name}'{did_you_mean(name, found)}")
+        if names.count(name) > 1:
+            raise ModelError(f"{path}: the signature '{name}' is given twice")
+        if name == DYNAMIC_SIGNATURE:
+            raise ModelError(f"{path}: the signature '{name}' has a name that edgekit needs: save it under another")
+    return {name: found[name] for name in names}
+
+
+def _traced(path: Path, function: Any, batch: int | None) -> Any:
+    import tensorflow as tf
+
+    specs = _with_batch(path, dict(function.structured_input_signature[1]), batch)
+    return tf.function(lambda **inputs: function(**inputs)).get_concrete_function(**specs)
 
 
 def _with_batch(path: Path, specs: Mapping[str, Any], batch: int | None) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from edgekit.bundle import Bundle
@@ -14,6 +14,7 @@ from edgekit.errors import BundleError, ConfigError, ModelError
 from edgekit.exporting import export_source
 from edgekit.given import converted_source
 from edgekit.inspection import FORMAT_OF_SUFFIX
+from edgekit.lengths import Lengths
 from edgekit.loading import LoadedModel, load
 from edgekit.tensors import Array, TensorSpec
 
@@ -40,11 +41,15 @@ class Side:
 class Sides:
     """A reference and what is compared with it, with a scratch folder for their files."""
 
-    def __init__(self, reference: str, other: str, work: Path, *, architecture: str | None, allow_code: bool) -> None:
+    def __init__(
+        self, reference: str, other: str, work: Path, *, architecture: str | None, allow_code: bool,
+        lengths: Lengths | None = None,
+    ) -> None:  # fmt: skip
         """Open both. Raises ConfigError where they are no two of one model, ModelError, BundleError."""
         self.work = work
-        self.first = _open(reference, work / "reference", architecture=architecture, allow_code=allow_code)
-        self.second = _open(other, work / "other", architecture=architecture, allow_code=allow_code)
+        load_model = partial(load, architecture=architecture, allow_code=allow_code, lengths=lengths)
+        self.first = _open(reference, work / "reference", load_model)
+        self.second = _open(other, work / "other", load_model)
         _check_names(self.first, self.second)
 
     def looked_into(self) -> ModelFile:
@@ -87,7 +92,7 @@ def named(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict[str,
     return dict(arrays) if len(arrays) > 1 else dict(zip((spec.name for spec in specs), arrays.values(), strict=True))
 
 
-def _open(side: str, work: Path, *, architecture: str | None, allow_code: bool) -> Side:
+def _open(side: str, work: Path, load_model: Callable[[Path], LoadedModel]) -> Side:
     work.mkdir()
     name, mark, variant = side.rpartition(VARIANT_MARK)
     if mark and name.endswith(BUNDLE_SUFFIX):
@@ -100,7 +105,7 @@ def _open(side: str, work: Path, *, architecture: str | None, allow_code: bool) 
     if path.suffix in FORMAT_OF_SUFFIX:
         file = describe(path, FORMAT_OF_SUFFIX[path.suffix])
         return Side(side, file.inputs, file.outputs, file)
-    model = load(path, architecture=architecture, allow_code=allow_code)
+    model = load_model(path)
     return Side(side, model.inputs, model.outputs, model)
 
 

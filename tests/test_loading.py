@@ -231,7 +231,7 @@ def test_a_model_that_is_not_built() -> None:
 def test_a_dynamic_dimension_beside_the_batch() -> None:
     x = keras.Input((None, 4), name="x")
     message = refused(keras.Model(x, layers.Dense(2)(x)))
-    assert "'x' has shape (None, None, 4): only the batch dimension may be dynamic yet" in message
+    assert "'x' has shape (None, None, 4), which leaves more open than the batch: give it a length" in message
 
 
 def test_a_saved_model_opens_in_plain_keras_and_keeps_its_facts(loaded: LoadedModel, tmp_path: Path) -> None:
@@ -310,5 +310,5 @@ def test_facts_are_json_that_keras_ignores(loaded: LoadedModel, tmp_path: Path) 
     loaded.save(tmp_path / "plain.keras")
     with zipfile.ZipFile(tmp_path / "plain.keras") as archive:
         facts = json.loads(archive.read(FACTS_MEMBER))
-    empty = {"activation_ranges": None, "weight_bits": None, "origin": None, "notes": []}
+    empty = {"activation_ranges": None, "weight_bits": None, "origin": None, "notes": [], "other_shapes": []}
     assert facts == {**empty, "compiled_loss": "sparse_categorical_crossentropy"}

@@ -176,6 +176,17 @@ def test_a_project_file_that_is_binary(tmp_path: Path) -> None:
         load_project(tmp_path / "p.toml")
 
 
+def test_lengths_stand_beside_the_model(folder: Path) -> None:
+    model = 'model = "digits.keras"'
+    assert load_project(write(folder)).lengths is None
+    given = load_project(
+        write(folder, model, f"{model}\nlengths = {{ tokens = [128, 64], image = '224x320' }}")
+    ).lengths
+    assert given == {"tokens": [128, 64], "image": "224x320"}
+    with pytest.raises(ConfigError, match=r"project.toml: lengths is 128, expected a table"):
+        load_project(write(folder, model, f"{model}\nlengths = 128"))
+
+
 def test_an_architecture_stands_beside_the_model(folder: Path) -> None:
     model = 'model = "digits.keras"'
     assert load_project(write(folder)).architecture is None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 OPSET = 18
 ENGINE = "onnxruntime"
+_FIRST = "made for the first signature: only .tflite files have several"
 LEAST_VERSION = "1.14"  # the first ONNX Runtime with opset 18 and IR version 8
 
 _TIMEOUT_S = 1800.0
@@ -155,6 +156,7 @@ def _artifact(source: Source, precision: str, model: ModelProto, output: Path) -
         engine=ENGINE,
         engine_least_version=LEAST_VERSION,
         float_layers=float_layers(Graph(model)) if precision == "int8" else (),
+        notes=(_FIRST,) if source.other_signatures else (),
     )
 
 

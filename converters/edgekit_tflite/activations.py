@@ -16,6 +16,7 @@ import numpy as np
 from edgekit.tensors import Array
 from edgekit_tflite.graphs import in_place_graphs, unfilled
 from edgekit_tflite.reading import mapped, parse_model
+from edgekit_tflite.signatures import first_signature
 
 Feed = Mapping[str, Array]  # one sample: an array of batch 1 for each signature input
 Values = Iterator[tuple[str, Array]]  # tensor name and values, shape as in the file
@@ -40,7 +41,7 @@ def activations(model: Path, feeds: Sequence[Feed]) -> Iterator[Values]:
 
     interpreter = Interpreter(str(model), num_threads=THREADS, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
-    run, places = interpreter.get_signature_runner(), _places(model)
+    run, places = interpreter.get_signature_runner(first_signature(model)), _places(model)
     for feed in feeds:
         run(**feed)
         yield _values(interpreter, places)
@@ -69,4 +70,9 @@ def _places(model: Path) -> dict[str, tuple[int, int]]:
 
 
 def _is_filled(tensor: Any) -> bool:
+    """Whether it holds numbers: not where a size is 0, nor where it stands for a variable."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if tensor.type == schema.TensorType.RESOURCE:
+        return False
     return tensor.shape is None or bool(np.all(tensor.shape))

@@ -9,7 +9,15 @@ from functools import partial
 from math import prod
 from pathlib import Path
 
-from edgekit.conversion import FIXED_SIGNATURE, Artifact, Inspection, Source, calibration_samples, check_precision
+from edgekit.conversion import (
+    DYNAMIC_SIGNATURE,
+    VARIABLES,
+    Artifact,
+    Inspection,
+    Source,
+    calibration_samples,
+    check_precision,
+)
 from edgekit.errors import ConversionError
 from edgekit.files import atomic, make_once
 from edgekit.manifest import Binding
@@ -25,18 +33,24 @@ from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.npu import compile_for, parse_npu
 from edgekit_tflite.options import DYNAMIC, STATIC, TFLiteOptions
 from edgekit_tflite.reading import TFLiteModel, TFLiteTensor, mark_opened, read_model
+from edgekit_tflite.signatures import spread
 from edgekit_tflite.tracing import TFLiteTrace
 
 ENGINE = "litert"
 LEAST_VERSION = "1.4"  # of ai-edge-litert, the oldest that the device-side extra allows
 
 _BITS = {"int4": 4, "int8": 8, "float16": 16, "float32": 32}
+_SEVERAL = (
+    "ranges were measured by the first signature, and biases, which all signatures share, are not corrected: compare "
+    "the outputs of the others with the float model's on your data"
+)
+_STATEFUL = "state is in variables: each call goes on where the last one stopped; open the file anew to begin anew"
 _TRAINED = ("int8", "int8-float-io")  # what trained ranges are for
 
 
 @dataclass(frozen=True)
 class TFLiteConverter:
-    """Makes `.tflite` files of batch 1 from the SavedModel signature `fixed`, or from a float `.tflite`.
+    """Makes `.tflite` files that open at batch 1, from a SavedModel or from a float `.tflite`.
 
     fp32 is the plain LiteRT export; the other precisions are made from it by litert-quantizer; int8 of a model with
     trained ranges is TensorFlow's own conversion of the fake-quantized graph.
@@ -57,6 +71,10 @@ class TFLiteConverter:
     ) -> Artifact:
         """Write `output` and read it back. Raises ConversionError."""
         check_precision(self, precision)
+        if self.options.dynamic_batch:
+            _check_one_shape(source)
+        if self.options.dynamic_batch:  # whose float export, and what is measured on it, are not those of batch 1
+            source = replace(source, work=source.work / DYNAMIC_SIGNATURE)
         with atomic(output) as temporary:
             notes = self._make(source, precision, calibration, temporary)
             if source.float_model.suffix == SUFFIX:
@@ -66,6 +84,10 @@ class TFLiteConverter:
                 described = embed(temporary.read_bytes(), _ordered(source.metadata, artifact), where=output.name)
                 temporary.write_bytes(described)
                 read_model(temporary)
+            if source.state == VARIABLES:
+                artifact = replace(artifact, notes=(*artifact.notes, _STATEFUL))
+            if self.options.dynamic_batch:
+                artifact = replace(artifact, notes=(*artifact.notes, _resized(source.name, temporary)))
             return artifact
 
     def inspect(self, path: Path) -> Inspection:
@@ -91,16 +113,24 @@ class TFLiteConverter:
         if precision in _TRAINED and source.trained_model is not None:
             _check_trained(source.name, precision, options)
             border = "int8" if precision == "int8" else "float32"
-            _export(source.name, source.trained_model, output, border=border)
+            _export(source, source.trained_model, output, options, border=border)
             return ()
         if precision in (*STATIC, *DYNAMIC):
             return _quantize(source, precision, options, calibration, output)
         notes = (f"{settings}: for integer variants, this one is {precision} throughout",) if settings else ()
         if precision == "fp32":
-            shutil.copyfile(_float_export(source), output)
+            shutil.copyfile(_float_export(source, options), output)
         else:
-            _quantize(source, precision, TFLiteOptions(), None, output)
+            _quantize(source, precision, TFLiteOptions(dynamic_batch=options.dynamic_batch), None, output)
         return notes
+
+
+def _check_one_shape(source: Source) -> None:
+    """Raise ConversionError for what has no dynamic batch."""
+    if source.state is not None:
+        raise ConversionError(f"the state of '{source.name}' has a batch of 1: leave dynamic_batch out")
+    if source.other_signatures:
+        raise ConversionError(f"'{source.name}' has several signatures: choose one, or leave dynamic_batch out")
 
 
 def _check_trained(name: str, precision: str, options: TFLiteOptions) -> None:
@@ -113,31 +143,56 @@ def _check_trained(name: str, precision: str, options: TFLiteOptions) -> None:
         )
 
 
-def _float_export(source: Source) -> Path:
+def _float_export(source: Source, options: TFLiteOptions) -> Path:
     """The file that all variants of this build share."""
     path = source.work / "float.tflite"
     if source.float_model.suffix == SUFFIX:
         return make_once(path, lambda temporary: sign(source.float_model, temporary))
-    return make_once(path, lambda temporary: _export(source.name, source.float_model, temporary, border=None))
+    return make_once(path, lambda temporary: _export(source, source.float_model, temporary, options, border=None))
 
 
-def _export(name: str, model: Path, output: Path, *, border: str | None) -> None:
-    call(
-        "export_worker",
-        {"model": str(model), "signature": FIXED_SIGNATURE, "output": str(output), "border": border},
-        what=f"converting '{name}' to TFLite",
-    )
+def _export(source: Source, model: Path, output: Path, options: TFLiteOptions, *, border: str | None) -> None:
+    first = DYNAMIC_SIGNATURE if options.dynamic_batch else source.signature
+    signatures = [first, *source.other_signatures]
+    request = {"model": str(model), "signatures": signatures, "output": str(output), "border": border}
+    try:
+        call("export_worker", request, what=f"converting '{source.name}' to TFLite")
+    except ConversionError as problem:
+        if not options.dynamic_batch:
+            raise
+        raise ConversionError(f"with a dynamic batch, {problem}; or leave dynamic_batch out") from problem
     mark_opened(output)  # the worker did
+
+
+def _resized(name: str, path: Path) -> str:
+    """What was seen when the file's inputs were resized. Raises ConversionError when it does not bear it."""
+    reply = call("resizing_worker", {"path": str(path)}, what=f"resizing the batch of '{name}'")
+    if reply["problem"] is not None:
+        raise ConversionError(
+            f"the TFLite file of '{name}' does not take another batch than 1: {reply['problem']}; "
+            "leave dynamic_batch out"
+        )
+    return f"dynamic batch: resized to {reply['batch']}, where each sample gave what it gives alone"
 
 
 def _quantize(
     source: Source, precision: str, options: TFLiteOptions, calibration: Mapping[str, Array] | None, output: Path
 ) -> tuple[str, ...]:
     samples: list[Array] = []
+    notes: tuple[str, ...] = ()
+    if source.other_signatures and options.algorithm == "gptq":
+        raise ConversionError(
+            f"algorithm gptq learns from the calls of one signature, and '{source.name}' has several: choose one, or "
+            "another algorithm"
+        )
+    if source.other_signatures and precision in STATIC:
+        options, notes = replace(options, bias_correction=False), (_SEVERAL,)
     if options.needs_calibration(precision):
         samples = calibration_samples(source, calibration, what=f"tflite {precision}")
-    float_model = _float_export(source)
+    float_model = _float_export(source, options)
     measured = measure_once(source, float_model, samples, options, precision) if samples else {}
+    if source.other_signatures and measured:
+        measured["measured"] = str(spread(float_model, Path(measured["measured"])))
     request = {
         "model": str(float_model),
         "precision": precision,
@@ -149,7 +204,7 @@ def _quantize(
     }
     reply = call("quantize_worker", request, what=f"quantizing '{source.name}' to TFLite {precision}")
     mark_opened(output)
-    return tuple(reply["notes"])
+    return (*reply["notes"], *notes)
 
 
 def _artifact(source: Source, precision: str, model: TFLiteModel, output: Path, notes: tuple[str, ...]) -> Artifact:

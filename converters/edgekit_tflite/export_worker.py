@@ -1,4 +1,4 @@
-"""Run by `edgekit.workers`: TensorFlow's TFLite converter on one SavedModel signature."""
+"""Run by `edgekit.workers`: TensorFlow's TFLite converter on signatures of a SavedModel."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any  # Any: the request, which is JSON, and TensorFlow's obje
 from edgekit import workers
 from edgekit.errors import ConversionError
 from edgekit_tflite.reading import check_opens
+from edgekit_tflite.signatures import with_main
 
 _FOREIGN_OPS = re.compile(r"(?:TF Select|Custom) ops: ([\w, ]+)")
 _FIRST_ERROR = re.compile(r"error: (?:loc\((?:.*)\): )?(.+)")
 
 
 def export(request: dict[str, Any]) -> dict[str, object]:
-    """Convert with TFLite's builtin operators alone.
+    """Convert with TFLite's builtin operators alone; several signatures share their constants.
 
     `border` is None for a float model, else the dtype of inputs and outputs of a fake-quantized one, whose trained
     ranges the converter keeps (quantization-aware training, Jacob et al. 2018).
@@ -23,7 +24,7 @@ def export(request: dict[str, Any]) -> dict[str, object]:
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(request["model"], signature_keys=[request["signature"]])
+    converter = tf.lite.TFLiteConverter.from_saved_model(request["model"], signature_keys=request["signatures"])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if request["border"] is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -32,8 +33,10 @@ def export(request: dict[str, Any]) -> dict[str, object]:
         content = converter.convert()
     except ConverterError as problem:
         raise ConversionError(explain(str(problem))) from problem
-    Path(request["output"]).write_bytes(content)
-    check_opens(Path(request["output"]))
+    first, *others = request["signatures"]
+    output = Path(request["output"])
+    output.write_bytes(with_main(content, first) if others else content)
+    check_opens(output)
     return {}
 
 

@@ -66,7 +66,7 @@ def _with_signature(content: bytes, path: Path) -> bytes:
     if len(signatures) > 1:
         names = ", ".join(signature.signatureKey.decode() for signature in signatures)
         raise ConversionError(f"{path} has the signatures {names}, expected one: export one of them alone")
-    return content if signatures else _packed(_signed(model))
+    return content if signatures else packed(_signed(model))
 
 
 def _signed(model: Any) -> Any:
@@ -88,7 +88,8 @@ def _signed(model: Any) -> Any:
     return model
 
 
-def _packed(model: Any) -> bytes:
+def packed(model: Any) -> bytes:
+    """A model of the schema's objects as a file."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1 << 20)

@@ -30,7 +30,7 @@ def bodies(model: Path) -> tuple[Body, ...]:
     from ai_edge_litert import schema_py_generated as schema
 
     content = schema.ModelT.InitFromPackedBuf(mapped(model), 0)
-    in_place = in_place_graphs(content)
+    in_place = in_place_graphs(content, {0, *(entry.subgraphIndex for entry in content.signatureDefs or ())})
     return tuple(
         Body(number, _names(graph, graph.inputs), _names(graph, graph.outputs))
         for number, graph in enumerate(content.subgraphs)
@@ -38,11 +38,11 @@ def bodies(model: Path) -> tuple[Body, ...]:
     )
 
 
-def in_place_graphs(content: Any) -> list[int]:
-    """The main graph and, from there on, those of composite operators, which run in its place."""
+def in_place_graphs(content: Any, roots: Iterable[int] = (0,)) -> list[int]:
+    """The graphs of `roots` and, from there on, those of composite operators, which run in their place."""
     from ai_edge_litert import schema_py_generated as schema
 
-    reached = [0]
+    reached = list(roots)
     for number in reached:
         for operator in content.subgraphs[number].operators:
             if isinstance(operator.builtinOptions2, schema.StableHLOCompositeOptionsT):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
@@ -14,7 +16,10 @@ from edgekit_tflite.embedding import Embedded, read_embedded
 from edgekit_tflite.given import precision_of
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, damage_of, read_model
+from edgekit_tflite.signatures import signatures_of
 from edgekit_tflite.versions import least_runtime, runtime_of
+
+Key = tuple[int, int]
 
 _BORDER = ("QUANTIZE", "DEQUANTIZE")
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
@@ -31,8 +36,9 @@ def inspect_model(path: Path) -> Inspection:
 
 
 def _inspection(path: Path, model: TFLiteModel, embedded: Embedded) -> Inspection:
+    keys = _constants(model)
     parameters = {
-        tensor.key: prod(tensor.shape)
+        keys[tensor.key]: prod(tensor.shape)
         for operator in model.operators
         for tensor in operator.inputs
         if tensor.role is Role.PARAMETER
@@ -43,10 +49,11 @@ def _inspection(path: Path, model: TFLiteModel, embedded: Embedded) -> Inspectio
         outputs=tuple(TensorSpec(name, tensor.shape, tensor.dtype) for name, tensor in model.outputs.items()),
         bytes=path.stat().st_size,
         parameters=sum(parameters.values()),
-        layers=_layers(model),
+        layers=_layers(model, keys),
         metadata=embedded.metadata,
         min_runtime_version=_min_runtime(model, embedded),
         precision=precision_of(model),
+        signatures=signatures_of(path),
     )
 
 
@@ -74,23 +81,40 @@ def float_weights(model: TFLiteModel) -> tuple[str, ...]:
     )
 
 
-def _layers(model: TFLiteModel) -> tuple[Layer, ...]:
+def _constants(model: TFLiteModel) -> dict[Key, Key]:
+    """Tensor key -> where a constant's bytes are, and the how many-th of its graph it is that has them.
+
+    Graphs of several signatures share their constants, which are counted once.
+    """
+    found: dict[Key, Key] = {}
+    users: Counter[tuple[int, int]] = Counter()
+    for operator in model.operators:
+        for tensor in operator.inputs:
+            if tensor.key not in found and tensor.role is not Role.ACTIVATION:
+                place, graph = int(tensor.data.ctypes.data), tensor.key[0]
+                found[tensor.key] = (place, users[graph, place])
+                users[graph, place] += 1
+    return found
+
+
+def _layers(model: TFLiteModel, keys: Mapping[Key, Key]) -> tuple[Layer, ...]:
     """One layer per operator; a dequantized float16 constant belongs to the operator that uses it."""
     layers: list[Layer] = []
-    unpacked: dict[tuple[int, int], TFLiteTensor] = {}
-    counted: set[tuple[int, int]] = set()
+    unpacked: dict[Key, TFLiteTensor] = {}
+    counted: set[Key] = set()
     for operator in model.operators:
         stored = [unpacked.get(tensor.key, tensor) for tensor in operator.inputs]
         constants = [tensor for tensor in stored if tensor.role is not Role.ACTIVATION]
         if operator.type == "DEQUANTIZE" and constants:
             unpacked[operator.outputs[0].key] = constants[0]
             continue
-        layers.append(_layer(operator, constants, counted))
-        counted.update(tensor.key for tensor in constants)
+        fresh = [tensor for tensor in constants if keys[tensor.key] not in counted]
+        layers.append(_layer(operator, constants, sum(tensor.data.nbytes for tensor in fresh)))
+        counted.update(keys[tensor.key] for tensor in constants)
     return tuple(layers)
 
 
-def _layer(operator: TFLiteOperator, constants: list[TFLiteTensor], counted: set[tuple[int, int]]) -> Layer:
+def _layer(operator: TFLiteOperator, constants: list[TFLiteTensor], size: int) -> Layer:
     weights = [tensor for tensor in constants if tensor.role is Role.PARAMETER]
     kernel = max(weights, key=lambda tensor: prod(tensor.shape), default=None)
     shown = kernel or next(iter(operator.outputs), None)
@@ -98,7 +122,7 @@ def _layer(operator: TFLiteOperator, constants: list[TFLiteTensor], counted: set
     return Layer(
         name=_name(operator),
         type=operator.type,
-        bytes=sum(tensor.data.nbytes for tensor in constants if tensor.key not in counted),
+        bytes=size,
         precision=_PRECISIONS.get(dtype, dtype),
         sparsity=_sparsity(kernel) if kernel is not None else None,
         runtime=runtime_of(operator),

@@ -17,11 +17,12 @@ METHODS = ("min-max", "moving-average", "percentile", "mse")
 AUTO = "auto"  # the one of them that measures best on samples held apart
 CALIBRATIONS = (*METHODS, AUTO)
 BLOCK_SIZES = (32, 64, 128, 256)
+_OF_EVERY_PRECISION = ("dynamic_batch",)
 
 
 @dataclass(frozen=True)
 class TFLiteOptions:
-    """Settings of the integer variants; fp32 and fp16 are made without them.
+    """Settings of the integer variants; fp32 and fp16 are made without them, but for `dynamic_batch`.
 
     `ops`, `layers` and `keep_float` settle each operator in that order, and the last pattern that matches it counts.
     Patterns are the shell's (`block_*`). Weights are always quantized per output channel, or per block. Raises
@@ -36,6 +37,7 @@ class TFLiteOptions:
     percentile: float | None = None  # of the values that lie in range, for calibration "percentile"; None: 99.99
     bias_correction: bool = True  # whether calibration takes the mean error of rounded weights off the biases
     block_size: int | None = None  # int4 weights share a scale in blocks of this many; None: per output channel
+    dynamic_batch: bool = False  # whether inputs can be resized to any batch; the file opens at batch 1 all the same
 
     def __post_init__(self) -> None:
         for name, table in (("layers", self.layers), ("ops", self.ops)):
@@ -57,9 +59,10 @@ class TFLiteOptions:
         return tuple(name for name in ("keep_float", "layers", "ops") if getattr(self, name))
 
     def settings(self) -> tuple[str, ...]:
-        """The names of all settings that are not at their default."""
+        """The names of all settings of integers that are not at their default."""
         default = TFLiteOptions()
-        return tuple(name for name in vars(self) if getattr(self, name) != getattr(default, name))
+        names = (name for name in vars(self) if name not in _OF_EVERY_PRECISION)
+        return tuple(name for name in names if getattr(self, name) != getattr(default, name))
 
     def needs_calibration(self, precision: str) -> bool:
         """Whether a variant of `precision` measures anything on calibration samples."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgekit.tensors import Array, Quantization
 from edgekit_tflite.activations import THREADS
+from edgekit_tflite.signatures import first_signature
 
 
 class Runner:
@@ -18,7 +19,8 @@ class Runner:
     def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._runner = Interpreter(str(path), num_threads=THREADS).get_signature_runner()
+        interpreter = Interpreter(str(path), num_threads=THREADS)
+        self._runner = interpreter.get_signature_runner(first_signature(path))
         self._takes = {name: _quantization(it) for name, it in self._runner.get_input_details().items()}
         self._gives = {name: _quantization(it) for name, it in self._runner.get_output_details().items()}
 

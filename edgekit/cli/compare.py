@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
-from edgekit.cli.output import add_allow_code, add_architecture, emit, quiet_tensorflow
+from edgekit.cli.output import add_allow_code, add_architecture, add_lengths, emit, lengths_of, quiet_tensorflow
 from edgekit.cli.progress import shown_progress
 from edgekit.cli.table import table
 from edgekit.errors import ConfigError
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--calibration", metavar="DATA", help="what --fix measures ranges on (default: --data)")
     add_allow_code(parser)
     add_architecture(parser)
+    add_lengths(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,6 +62,7 @@ def _compare(args: argparse.Namespace) -> int:
         layers=args.layers,
         architecture=args.architecture,
         allow_code=args.allow_code,
+        lengths=lengths_of(args),
         progress=shown_progress(),
     )
     emit(args, _json(args, found), _text(args, found))
@@ -95,6 +97,7 @@ def _fix(args: argparse.Namespace) -> int:
         calibration=args.calibration,
         architecture=args.architecture,
         allow_code=args.allow_code,
+        lengths=lengths_of(args),
         progress=shown_progress(),
     )
     best = found.best

@@ -7,7 +7,15 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from edgekit.cli.output import add_allow_code, add_architecture, emit, progress, quiet_tensorflow
+from edgekit.cli.output import (
+    add_allow_code,
+    add_architecture,
+    add_lengths,
+    emit,
+    lengths_of,
+    progress,
+    quiet_tensorflow,
+)
 from edgekit.cli.progress import shown_progress
 from edgekit.errors import OutputError
 from edgekit.files import workspace
@@ -27,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every random choice (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
     add_architecture(parser)
+    add_lengths(parser)
     add_allow_code(parser)
 
 
@@ -41,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     for folder in (str(args.recipe.resolve().parent), ""):  # where module:function may stand
         sys.path.insert(0, folder)
-    loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code)
+    loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths_of(args))
     try:
         with workspace(args.output, resume=args.resume, worth_keeping=STEPS) as work:
             made = compress(

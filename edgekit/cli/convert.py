@@ -11,13 +11,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgekit.cli.output import add_allow_code, add_architecture, emit, quiet_tensorflow
+from edgekit.cli.output import add_allow_code, add_architecture, add_lengths, emit, lengths_of, quiet_tensorflow
 from edgekit.conversion import Converter, NpuConverter, Source, check_precision, find_converter
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
 from edgekit.given import CONVERTED, converted_source, saved_model_source
 
 CALIBRATION_SAMPLES = 200
+STATEFUL = "tflite"  # the format that has state
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--npu", metavar="VENDOR:SOC", help="compile the .tflite ahead of time for a phone's NPU: qualcomm:SM8650"
     )
-    _add_settings(parser.add_argument_group("settings of integer TFLite files (docs/phones.md)"))
+    parser.add_argument(
+        "--state",
+        metavar="FORM",
+        help="of a model with stateful=True: variables, or inputs-outputs",
+    )
+    _add_settings(parser.add_argument_group("settings of TFLite files (docs/phones.md)"))
     add_allow_code(parser)
     add_architecture(parser)
+    add_lengths(parser)
+    parser.add_argument(
+        "--signature", action="append", metavar="NAME", help="of a SavedModel without Keras; several make one .tflite"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,7 +88,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Source:
+    if args.state is not None and converter.format != STATEFUL:
+        raise ConfigError(f"--state is for --to {STATEFUL}, not {converter.format}: leave it out")
+    lengths = lengths_of(args)
     if args.model.suffix == CONVERTED:
+        _check_keras_flags(args)
+        _check_no_signature(args)
         return converted_source(args.model, converter, work)
     # With oneDNN, TensorFlow's allocator keeps three times the weights and gives nothing back; nothing is trained here.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -89,9 +104,24 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     from edgekit.opening_files import examine_apart
 
     if args.model.is_dir() and examine_apart(args.model)[0] is Kind.PLAIN_SAVED_MODEL:
-        return saved_model_source(args.model, work, allow_code=args.allow_code)
-    loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code)
-    return export_source(loaded, work)
+        _check_keras_flags(args)
+        return saved_model_source(args.model, work, allow_code=args.allow_code, signatures=args.signature or ())
+    _check_no_signature(args)
+    loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths)
+    return export_source(loaded, work, state=args.state)
+
+
+def _check_keras_flags(args: argparse.Namespace) -> None:
+    """Raise ConfigError for a flag that only a Keras model gives a meaning."""
+    for flag, value in (("--state", args.state), ("--length", args.length)):
+        if value is not None:
+            raise ConfigError(f"{flag} is for a Keras model, and {args.model.name} holds none: leave it out")
+
+
+def _check_no_signature(args: argparse.Namespace) -> None:
+    """Raise ConfigError for --signature of what is no plain SavedModel."""
+    if args.signature is not None:
+        raise ConfigError(f"--signature is for a SavedModel without Keras, and {args.model.name} is none: leave it out")
 
 
 def _npu_compiler(converter: Converter, npu: str) -> Callable[[Path, Path], str]:
@@ -116,6 +146,12 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         help="keep the biases as the float model has them",
     )
     group.add_argument("--block-size", type=int, metavar="N", help="of int4 weights: 32, 64, 128 or 256")
+    group.add_argument(
+        "--dynamic-batch",
+        action="store_const",
+        const=True,
+        help="inputs can be resized to any batch; of all precisions",
+    )
 
 
 def _settings(args: argparse.Namespace) -> dict[str, object]:
@@ -129,6 +165,7 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
         "percentile": args.percentile,
         "bias_correction": args.no_bias_correction,
         "block_size": args.block_size,
+        "dynamic_batch": args.dynamic_batch,
     }
     return {key: value for key, value in given.items() if value is not None}
 

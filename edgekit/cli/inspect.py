@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgekit.bundle import Bundle
 from edgekit.cli import metadata
-from edgekit.cli.output import add_allow_code, add_architecture, emit, quiet_tensorflow
+from edgekit.cli.output import add_allow_code, add_architecture, add_lengths, emit, lengths_of, quiet_tensorflow
 from edgekit.cli.table import table
 from edgekit.conversion import Inspection
 from edgekit.manifest import Manifest
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_allow_code(parser)
     add_architecture(parser)
+    add_lengths(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     quiet_tensorflow()
     from edgekit.inspection import inspect
 
-    found = inspect(args.file, architecture=args.architecture, allow_code=args.allow_code)
+    found = inspect(args.file, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths_of(args))
     emit(args, dataclasses.asdict(found), _model_text(found))
     return 0
 
@@ -68,7 +69,10 @@ def _model_text(found: Inspection) -> str:
         sparsity = "" if layer.sparsity is None else f"{layer.sparsity:.0%}"
         rows.append((layer.name[-48:], layer.type, f"{layer.bytes:,}", layer.precision, sparsity))
     head = f"{found.format}, {found.bytes:,} bytes, {found.parameters:,} parameters"
-    described = "\n".join([head, _ports(found.inputs, found.outputs), *metadata.lines(found)])
+    ports = [_ports(found.inputs, found.outputs)]
+    if len(found.signatures) > 1:
+        ports = [f"signature '{it.name}'\n{_ports(it.inputs, it.outputs)}" for it in found.signatures]
+    described = "\n".join([head, *ports, *metadata.lines(found)])
     return f"{described}\n\n{table(rows)}"
 
 

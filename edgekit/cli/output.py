@@ -12,6 +12,8 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
+from edgekit.errors import ConfigError
+
 _STDERR = 2
 
 
@@ -37,6 +39,25 @@ def add_architecture(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--architecture", metavar="MODULE:FUNCTION", help="builds the model whose weights alone the file holds"
     )
+
+
+def add_lengths(parser: argparse.ArgumentParser) -> None:
+    """Declare --length."""
+    parser.add_argument(
+        "--length", action="append", metavar="INPUT=N", help="of what an input leaves open: tokens=128, tokens=128,64, "
+        "image=224x320; repeatable",
+    )  # fmt: skip
+
+
+def lengths_of(args: argparse.Namespace) -> dict[str, list[str]]:
+    """What --length says, as `edgekit.load` takes it. Raises ConfigError."""
+    found = {}
+    for word in args.length or ():
+        name, equals, lengths = word.partition("=")
+        if not (name and equals and lengths):
+            raise ConfigError(f"--length is '{word}', expected INPUT=N, for example tokens=128")
+        found[name] = lengths.split(",")
+    return found
 
 
 def quiet_tensorflow() -> None:

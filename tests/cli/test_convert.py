@@ -155,6 +155,77 @@ def test_no_space(edgekit: Run, digits: Digits, tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+BOTH = ("--signature", "encode", "--signature", "decode")
+
+
+@pytest.fixture(scope="module")
+def coder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel of two functions that share a table of 64 by 64 ones over 64."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.table = tf.Variable(tf.ones((64, 64)) / 64)
+    encode = tf.function(lambda x: {"code": tf.matmul(x, module.table)})
+    decode = tf.function(lambda code: {"back": tf.matmul(code, module.table), "sum": tf.reduce_sum(code, 1)})
+    signatures = {
+        "encode": encode.get_concrete_function(tf.TensorSpec((None, 64), name="x")),
+        "decode": decode.get_concrete_function(tf.TensorSpec((None, 64), name="code")),
+    }
+    folder = tmp_path_factory.mktemp("coder") / "coder"
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return folder
+
+
+def test_signatures_of_a_saved_model_keep_their_names(edgekit: Run, coder: Path, tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    output = tmp_path / "both.tflite"
+    ended = edgekit("convert", coder, "--to", "tflite", *BOTH, "-o", output)
+    assert ended.exit_code == 0, ended.stderr
+    assert output.stat().st_size < 2 * 4 * 64 * 64  # the table is there once
+    interpreter, x = Interpreter(str(output)), np.arange(64, dtype=np.float32).reshape(1, 64)
+    for name, taken, given in (("encode", "x", "code"), ("decode", "code", "back")):
+        found = interpreter.get_signature_runner(name)(**{taken: x})[given]
+        np.testing.assert_allclose(found, np.full((1, 64), x.mean()), rtol=1e-5)
+    shown = edgekit("inspect", output, "--json").json
+    assert [(it["name"], [spec["name"] for spec in it["inputs"]]) for it in shown["signatures"]] == [
+        ("encode", ["x"]),
+        ("decode", ["code"]),
+    ]
+    assert [spec["name"] for spec in shown["inputs"]] == ["x"]  # of the first that was named
+    assert "signature 'decode'\ninput  'code' (1, 64) float32\noutput 'back'" in edgekit("inspect", output).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ("--precision", "int8"),
+            "its signatures differ in their operators, so that ranges measured by one do not fit",
+        ),
+        (
+            ("--precision", "dynamic-int8", "--algorithm", "gptq"),
+            "algorithm gptq learns from the calls of one signature",
+        ),
+    ],
+)
+def test_what_is_learned_from_calls_is_not_for_functions_that_differ(
+    edgekit: Run, coder: Path, tmp_path: Path, argv: tuple[str, ...], message: str
+) -> None:
+    np.savez(tmp_path / "c.npz", x=np.random.default_rng(0).normal(size=(10, 64)).astype(np.float32))
+    more = ("--calibration", tmp_path / "c.npz", "-o", tmp_path / "x.tflite")
+    ended = edgekit("convert", coder, "--to", "tflite", *BOTH, *argv, *more)
+    assert (ended.exit_code, len(ended.stderr.splitlines())) == (2, 1)
+    assert message in ended.stderr
+
+
+def test_a_keras_model_has_no_signature_to_choose(edgekit: Run, digits: Digits, tmp_path: Path) -> None:
+    ended = edgekit("convert", digits.model, "--to", "tflite", "--signature", "x", "-o", tmp_path / "x.tflite")
+    assert ended.exit_code == 2
+    assert "--signature is for a SavedModel without Keras, and digits.keras is none: leave it out" in ended.stderr
+
+
 def test_a_saved_model_without_keras(edgekit: Run, tmp_path: Path) -> None:
     import tensorflow as tf
 

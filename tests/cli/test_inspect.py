@@ -20,7 +20,10 @@ CARD = ModelMetadata(
                     (0.0,), (1.0,)),),
     (TensorMetadata("scores", None, "feature", dimension_names=("batch", "class"), labels=tuple("abcdef")),),
 )  # fmt: skip
-KEYS = {"format", "inputs", "outputs", "bytes", "parameters", "layers", "metadata", "min_runtime_version", "precision"}
+KEYS = {
+    "format", "inputs", "outputs", "bytes", "parameters", "layers", "metadata", "min_runtime_version", "precision",
+    "signatures",
+}  # fmt: skip
 
 
 def test_a_keras_model(edgekit: Run, digits: Digits) -> None:

@@ -13,9 +13,13 @@ import pytest
 from edgekit.conversion import Source, find_converter
 from edgekit.tensors import TensorSpec
 
-INPUTS = {"classifier": ("image",), "grouped": ("image",), "pair": ("b_left", "a_right"), "unsupported": ("x",)}
+INPUTS = {
+    "classifier": ("image",), "grouped": ("image",), "pair": ("b_left", "a_right"), "unsupported": ("x",),
+    "mixing": ("x",),
+}  # fmt: skip
 OUTPUTS = {
     "classifier": ("probabilities",), "grouped": ("scores",), "pair": ("z_score", "a_sum"), "unsupported": ("y",),
+    "mixing": ("y",),
 }  # fmt: skip
 
 

@@ -112,6 +112,12 @@ def unsupported(net: Net, given: Tensors) -> Tensors:
     return {"y": tf.math.betainc(x, x, x)}
 
 
+def mixing(net: Net, given: Tensors) -> Tensors:
+    """Each sample's output depends on the others of its batch."""
+    x = net.activation("x", given["x"])
+    return {"y": x - tf.reduce_mean(x, 0, keepdims=True)}
+
+
 CASES: dict[str, tuple[Forward, dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]] = {
     "classifier": (
         classifier,
@@ -129,6 +135,7 @@ CASES: dict[str, tuple[Forward, dict[str, tuple[int, ...]], dict[str, tuple[int,
         {"dense_left": (6, 8), "dense_right": (5, 8), "dense_score": (16, 3)},
     ),
     "unsupported": (unsupported, {"x": (4,)}, {}),
+    "mixing": (mixing, {"x": (4,)}, {}),
 }
 
 

@@ -1,0 +1,139 @@
+"""Models that keep state, converted and called step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+STEPS = 6
+Run = Callable[..., Any]
+Steps = tuple[dict[str, np.ndarray], ...]
+
+
+def stream(*, unroll: bool) -> Any:
+    """An LSTM and a GRU in a row, one time step in each call."""
+    import keras
+    from keras import layers
+
+    x = keras.Input(batch_shape=(1, 1, 3), name="x")
+    words = layers.LSTM(4, stateful=True, return_sequences=True, unroll=unroll, name="words")(x)
+    sentence = layers.GRU(5, stateful=True, unroll=unroll, name="sentence")(words)
+    model = keras.Model(x, layers.Dense(2, name="y")(sentence), name="stream")
+    generator = np.random.default_rng(0)
+    for variable in model.variables:
+        variable.assign(generator.normal(0, 0.5, variable.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def steps() -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(STEPS, 1, 1, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def expected(steps: np.ndarray) -> np.ndarray:
+    """What Keras says, call after call."""
+    model = stream(unroll=False)
+    return np.concatenate([np.asarray(model(step)) for step in steps])
+
+
+def answers(path: Path, steps: np.ndarray) -> np.ndarray:
+    """What LiteRT says, call after call; states that are inputs begin at zero and come from the last call's outputs."""
+    from edgekit_tflite.running import Runner
+
+    run = Runner(path)
+    taken = sorted(name for name in run._takes if name != "x")
+    names = sorted(run._gives)
+    states = {name: np.zeros((1, 5 if "sentence" in name else 4), np.float32) for name in taken}
+    found = []
+    for step in steps:
+        given = dict(zip(names, run({"x": step, **states}), strict=True))
+        states = {name: given[name.replace("_in", "_out")] for name in taken}
+        found.append(given["y"])
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("state", ["variables", "inputs-outputs"])
+def test_calls_go_on_where_the_last_one_stopped(
+    edgekit: Run, tmp_path: Path, steps: np.ndarray, expected: np.ndarray, state: str
+) -> None:
+    stream(unroll=False).save(tmp_path / "stream.keras")
+    output = tmp_path / "stream.tflite"
+    ended = edgekit("convert", tmp_path / "stream.keras", "--to", "tflite", "--state", state, "-o", output, "--json")
+    assert ended.exit_code == 0, ended.stderr
+    np.testing.assert_allclose(answers(output, steps), expected, atol=1e-5)
+    np.testing.assert_allclose(answers(output, steps), expected, atol=1e-5)  # opened anew, it begins anew
+    found = edgekit("inspect", output, "--json").json
+    types = {layer["type"] for layer in found["layers"]}
+    if state == "variables":
+        assert {"READ_VARIABLE", "ASSIGN_VARIABLE"} <= types
+        assert [item["name"] for item in found["inputs"]] == ["x"]
+        (note,) = ended.json["notes"]
+        assert note.startswith("state is in variables: each call goes on where the last one stopped")
+    else:
+        assert not {kind for kind in types if "VARIABLE" in kind}
+        states = ("words_h", "words_c", "sentence_h")
+        assert {item["name"] for item in found["inputs"]} == {"x", *(f"{name}_in" for name in states)}
+        assert {item["name"] for item in found["outputs"]} == {"y", *(f"{name}_out" for name in states)}
+
+
+@pytest.mark.parametrize("state", ["variables", pytest.param("inputs-outputs", marks=pytest.mark.slow)])
+def test_integers_go_on_too_where_no_loop_is_left(
+    edgekit: Run, tmp_path: Path, steps: np.ndarray, expected: np.ndarray, state: str
+) -> None:
+    stream(unroll=True).save(tmp_path / "stream.keras")
+    generator = np.random.default_rng(2)
+    calibration = {"x": generator.normal(size=(40, 1, 3))}
+    if state == "inputs-outputs":
+        sizes = {"words_h_in": 4, "words_c_in": 4, "sentence_h_in": 5}
+        calibration |= {name: generator.uniform(-1.2, 1.2, (40, size)) for name, size in sizes.items()}
+    np.savez(tmp_path / "c.npz", **{name: array.astype(np.float32) for name, array in calibration.items()})
+    output = tmp_path / "int8.tflite"
+    argv = ("--precision", "int8", "--calibration", tmp_path / "c.npz", "--state", state, "-o", output)
+    ended = edgekit("convert", tmp_path / "stream.keras", "--to", "tflite", *argv)
+    assert ended.exit_code == 0, ended.stderr
+    found = answers(output, steps)
+    assert 10 * np.log10(np.sum(expected**2) / np.sum((found - expected) ** 2)) > 15
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--to", "tflite"), "'stream' keeps state from call to call ('words', 'sentence'): choose --state variables"),
+        (("--to", "onnx", "--dynamic-batch"), "settings of --to onnx: unknown key 'dynamic_batch'"),
+        (("--to", "onnx", "--state", "variables"), "--state is for --to tflite, not onnx: leave it out"),
+        (("--to", "tflite", "--state", "vars"), "state is 'vars'; did you mean 'variables'?"),
+        (
+            ("--to", "tflite", "--state", "variables", "--dynamic-batch"),
+            "the state of 'stream' has a batch of 1: leave dynamic_batch out",
+        ),
+        (
+            ("--to", "tflite", "--state", "variables", "--precision", "int8", "--calibration", "steps.npz"),
+            "LiteRT cannot run the float file on calibration samples",
+        ),
+    ],
+)
+def test_a_state_that_cannot_be_had(
+    edgekit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: np.ndarray, argv: Any, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stream(unroll=False).save("stream.keras")
+    np.savez("steps.npz", x=np.concatenate([steps[:, 0], steps[:, 0]]))
+    ended = edgekit("convert", "stream.keras", *argv, "-o", f"x.{argv[1]}")
+    assert ended.exit_code == 2
+    assert message in ended.stderr
+    assert not Path(f"x.{argv[1]}").exists()
+
+
+def test_a_converted_file_has_its_state_already(edgekit: Run, tmp_path: Path) -> None:
+    from tests.tiny_models import float_tflite
+
+    (tmp_path / "tiny.tflite").write_bytes(float_tflite())
+    argv = ("--to", "tflite", "--state", "variables", "-o", tmp_path / "x.tflite")
+    ended = edgekit("convert", tmp_path / "tiny.tflite", *argv)
+    assert ended.exit_code == 2
+    assert "--state is for a Keras model, and tiny.tflite holds none: leave it out" in ended.stderr
