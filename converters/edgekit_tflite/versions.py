@@ -8,7 +8,7 @@ runtime would take the file and misread it. Here they are written anew.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,9 @@ from edgekit_tflite.embedding import MIN_RUNTIME_VERSION, entry_places
 from edgekit_tflite.flat import Table
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.op_runtimes import RUNTIMES, UNKNOWN
-from edgekit_tflite.reading import Role, TFLiteOperator, read_opened
+from edgekit_tflite.reading import Role, TFLiteOperator, mapped, read_opened
+
+Change = tuple[int, bytes]  # a place in the file, and what is to stand there
 
 _OPERATOR_CODES = 1  # field of the model
 _CODE_VERSION = 2  # field of an operator code; absent when it is 1
@@ -84,20 +86,26 @@ def state_versions(path: Path, original: Iterable[TFLiteOperator]) -> None:
     """
     stated = {operator.code: operator.version for operator in original}
     operators = [replace(each, version=stated.get(each.code, 1)) for each in read_opened(path).operators]
-    content = bytearray(path.read_bytes())
-    codes = Table.root(content).tables(_OPERATOR_CODES)
+    changes = [*_code_changes(path, operators), *_runtime_change(path, operators)]
+    with path.open("r+b") as stream:  # large files are not copied
+        for place, new in changes:
+            stream.seek(place)
+            stream.write(new)
+
+
+def _code_changes(path: Path, operators: Iterable[TFLiteOperator]) -> Iterator[Change]:
+    codes = Table.root(mapped(path)).tables(_OPERATOR_CODES)
     for number, version in _needed(operators).items():
         place = codes[number].at(_CODE_VERSION)
         if place is not None:
-            struct.pack_into("<i", content, place, version)
-    found, runtime = (
-        entry_places(memoryview(content), where=path.name).get(MIN_RUNTIME_VERSION),
-        least_runtime(operators),
-    )
+            yield place, struct.pack("<i", version)
+
+
+def _runtime_change(path: Path, operators: Iterable[TFLiteOperator]) -> Iterator[Change]:
+    found, runtime = entry_places(mapped(path), where=path.name).get(MIN_RUNTIME_VERSION), least_runtime(operators)
     if found is not None and runtime is not None:
         size = found.stop - found.start
-        content[found] = runtime.encode().ljust(size, b"\0")[:size]
-    path.write_bytes(content)
+        yield found.start, runtime.encode().ljust(size, b"\0")[:size]
 
 
 def _needed(operators: Iterable[TFLiteOperator]) -> dict[int, int]:
