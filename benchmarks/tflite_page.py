@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
 
+from benchmarks import tflite_agreement, tflite_mixed
 from benchmarks.tflite_memory import WORKERS
 from benchmarks.tflite_sides import PRECISIONS, SIDES
 from benchmarks.tflite_tools import CALIBRATION, ROOT, SUBJECTS
 from edgekit.files import write_text
+from examples.efficientnet_lite0 import TEST_CROPS, TEST_PHOTOS
 from examples.results_page import read, table
 
 PAGE = ROOT / "docs" / "tflite-results.md"
@@ -27,9 +29,10 @@ DATA = {
 HEAD = """\
 # TFLite against the plain tools, measured
 
-Written by `python benchmarks/tflite_page.py` from the figures that `benchmarks/tflite_tools.py`, `tflite_memory.py` and
-`tflite_sparse.py` left in `examples/figures/`, on 2 shared cores of an x86-64 machine with AVX-512 VNNI that had
-other work at the same time: processor seconds say more than wall seconds. Memory is the resident sets of all processes
+Written by `python benchmarks/tflite_page.py` from the figures that `benchmarks/tflite_tools.py`, `tflite_memory.py`,
+`tflite_sparse.py`, `tflite_agreement.py` and `tflite_mixed.py` left in `examples/figures/`, on 2 shared cores of an
+x86-64 machine with AVX-512 VNNI that had other work at the same time: processor seconds say more than wall seconds.
+Memory is the resident sets of all processes
 of a side together, pages that they share counted in each, sampled every 50 ms; "anonymous" is without mapped files.
 """
 
@@ -60,7 +63,7 @@ def main() -> None:
 
 def page() -> str:
     """The page's text."""
-    sections = (_tools, _memory, _sparse)
+    sections = (_tools, _agreement, _mixed, _memory, _sparse)
     return "\n".join([HEAD, RESULT, *(line for section in sections for line in section())])
 
 
@@ -119,6 +122,58 @@ def _files(entries: Mapping[str, Any]) -> Iterator[str]:
 
 def _file(entry: Mapping[str, Any] | None) -> str:
     return "none" if entry is None else f"{entry['bytes']:,}, {entry['snr_db']:.1f} dB, {entry['top1']:.1%}"
+
+
+def _agreement() -> Iterator[str]:
+    figures = read("tflite-agreement")
+    if not figures:
+        return
+    yield "## Settings, on photos\n"
+    crops, sure = len(TEST_PHOTOS) * TEST_CROPS, figures["fp32"]["sure"]
+    yield (
+        f"EfficientNet-Lite0 as above, {tflite_agreement.USUAL} calibration samples unless said otherwise. Agreement "
+        f"is with the Keras model's class on {crops} crops of {len(TEST_PHOTOS)} photos. Two of them (a retina, a "
+        "field of galaxies) show nothing that ImageNet has a class for, so that it is also given for the "
+        f"{sure} crops whose class has a probability of {tflite_agreement.SURE:.0%} or more in Keras. "
+        "`python benchmarks/tflite_agreement.py`\n"
+    )
+    rows = [
+        [
+            recipe.name,
+            f"{entry['bytes']:,}",
+            f"{entry['snr_db']:.1f} dB",
+            f"{entry['agreement']:.1%}",
+            f"{entry['agreement_where_sure']:.1%}",
+        ]
+        for recipe in tflite_agreement.RECIPES
+        if (entry := figures.get(recipe.name))
+    ]
+    yield from table(["file", "bytes", "SNR", "agreement", "where Keras is sure"], rows)
+
+
+def _mixed() -> Iterator[str]:
+    figures = read("tflite-mixed")
+    if not figures:
+        return
+    found, shape = figures["transformer"], tflite_mixed.SHAPE
+    yield "## Which operators of a transformer pay in integers\n"
+    yield (
+        f"An encoder of {shape['blocks']} blocks, width {shape['width']}, {shape['heads']} heads, {shape['size']} "
+        f"tokens, {found['parameters']:,} parameters, random weights. Latency is the median of {tflite_mixed.RUNS} "
+        "runs, one thread, all files in turns. `python benchmarks/tflite_mixed.py`\n"
+    )
+    rows = [
+        [
+            name,
+            f"{entry['bytes']:,}",
+            f"{entry['snr_db']:.1f} dB",
+            f"{entry['median_ms']:.2f}",
+            f"{entry['p90_ms']:.2f}",
+        ]
+        for name in tflite_mixed.RECIPES
+        if (entry := found.get(name))
+    ]
+    yield from table(["file", "bytes", "SNR", "median ms", "p90 ms"], rows)
 
 
 def _memory() -> Iterator[str]:

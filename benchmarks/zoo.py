@@ -119,13 +119,13 @@ def _application(name: str, *, size: int = IMAGE_SIZE, classes: int = 10) -> Any
     return make(weights=None, input_shape=(size, size, 3), classes=classes, classifier_activation=None)
 
 
-def _transformer(*, size: int = 16, classes: int = 10) -> Any:
-    """An encoder of two blocks (Vaswani et al. 2017): token embedding plus the sines and cosines of the position."""
+def transformer(*, size: int = 16, classes: int = 10, width: int = 32, heads: int = 4, blocks: int = 2) -> Any:
+    """An encoder (Vaswani et al. 2017): token embedding plus the sines and cosines of the position, then blocks."""
     keras = import_keras()
-    layers, width, heads = keras.layers, 32, 4
+    layers = keras.layers
     tokens = keras.Input((size,), dtype="int32", name="tokens")
     x = layers.Embedding(VOCABULARY, width, name="embedding")(tokens) + _sinusoids(size, width)
-    for block in range(2):
+    for block in range(blocks):
         attended = layers.MultiHeadAttention(heads, width // heads, name=f"attention_{block}")(x, x)
         x = layers.LayerNormalization(epsilon=1e-6, name=f"attention_norm_{block}")(x + attended)
         inner = layers.Dense(4 * width, activation="gelu", name=f"widen_{block}")(x)
@@ -272,7 +272,7 @@ _APPLICATIONS = (
 
 ARCHITECTURES: Mapping[str, Callable[..., Any]] = {  # each takes `size` and `classes`, both with defaults
     **{name: partial(_application, name) for name in _APPLICATIONS},
-    "transformer": _transformer,
+    "transformer": transformer,
     "LSTM": partial(_recurrent, "LSTM"),
     "BiGRU": _bigru,
     "Conv1D": _conv1d,
