@@ -113,13 +113,13 @@ class TFLiteConverter:
         if precision in _TRAINED and source.trained_model is not None:
             _check_trained(source.name, precision, options)
             border = "int8" if precision == "int8" else "float32"
-            _export(source, source.trained_model, output, options, border=border)
+            _export(source, source.trained_model, output, border=border, dynamic_batch=options.dynamic_batch)
             return ()
         if precision in (*STATIC, *DYNAMIC):
             return _quantize(source, precision, options, calibration, output)
         notes = (f"{settings}: for integer variants, this one is {precision} throughout",) if settings else ()
         if precision == "fp32":
-            shutil.copyfile(_float_export(source, options), output)
+            shutil.copyfile(_float_export(source, dynamic_batch=options.dynamic_batch), output)
         else:
             _quantize(source, precision, TFLiteOptions(dynamic_batch=options.dynamic_batch), None, output)
         return notes
@@ -143,22 +143,23 @@ def _check_trained(name: str, precision: str, options: TFLiteOptions) -> None:
         )
 
 
-def _float_export(source: Source, options: TFLiteOptions) -> Path:
+def _float_export(source: Source, *, dynamic_batch: bool = False) -> Path:
     """The file that all variants of this build share."""
     path = source.work / "float.tflite"
     if source.float_model.suffix == SUFFIX:
         return make_once(path, lambda temporary: sign(source.float_model, temporary))
-    return make_once(path, lambda temporary: _export(source, source.float_model, temporary, options, border=None))
+    export = partial(_export, source, source.float_model, border=None, dynamic_batch=dynamic_batch)
+    return make_once(path, export)
 
 
-def _export(source: Source, model: Path, output: Path, options: TFLiteOptions, *, border: str | None) -> None:
-    first = DYNAMIC_SIGNATURE if options.dynamic_batch else source.signature
+def _export(source: Source, model: Path, output: Path, *, border: str | None, dynamic_batch: bool) -> None:
+    first = DYNAMIC_SIGNATURE if dynamic_batch else source.signature
     signatures = [first, *source.other_signatures]
     request = {"model": str(model), "signatures": signatures, "output": str(output), "border": border}
     try:
         call("export_worker", request, what=f"converting '{source.name}' to TFLite")
     except ConversionError as problem:
-        if not options.dynamic_batch:
+        if not dynamic_batch:
             raise
         raise ConversionError(f"with a dynamic batch, {problem}; or leave dynamic_batch out") from problem
     mark_opened(output)  # the worker did
@@ -189,7 +190,7 @@ def _quantize(
         options, notes = replace(options, bias_correction=False), (_SEVERAL,)
     if options.needs_calibration(precision):
         samples = calibration_samples(source, calibration, what=f"tflite {precision}")
-    float_model = _float_export(source, options)
+    float_model = _float_export(source, dynamic_batch=options.dynamic_batch)
     measured = measure_once(source, float_model, samples, options, precision) if samples else {}
     if source.other_signatures and measured:
         measured["measured"] = str(spread(float_model, Path(measured["measured"])))

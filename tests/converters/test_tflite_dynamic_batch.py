@@ -99,6 +99,7 @@ def test_files_of_both_kinds_share_no_export(converted, untrained, made):
     assert (work / "float.tflite").read_bytes() != (work / "dynamic" / "float.tflite").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_given_file_is_resized_when_it_was_made_for_it(untrained, converted, made, tmp_path):
     given = untrained("classifier")
     float_file = made(given, "fp32").path.rename(tmp_path / "float.tflite")
