@@ -31,7 +31,7 @@ from edgekit.progress import LoggedProgress, Progress
 from edgekit.project import Project, check_name
 from edgekit.report import BuildReport, Findings, ModelFacts, assemble, write_report
 from edgekit.runtime.golden import GoldenVectors
-from edgekit.states import check_stateless
+from edgekit.states import NOT_IN_A_BUNDLE, check_stateless
 from edgekit.trials import time_on, try_on
 
 DEVICE = "local:"
@@ -208,7 +208,7 @@ def _load(request: BuildRequest) -> _Inputs:
     )
     check_names(model.inputs, model.outputs)
     check_float(model)
-    check_stateless(model.model)
+    check_stateless(model.model, NOT_IN_A_BUNDLE)
     if request.metric == "top1":
         need_classes(model, why="metric top1")
     evaluation = load_data(

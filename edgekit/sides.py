@@ -16,6 +16,7 @@ from edgekit.given import converted_source
 from edgekit.inspection import FORMAT_OF_SUFFIX
 from edgekit.lengths import Lengths
 from edgekit.loading import LoadedModel, load
+from edgekit.states import NOT_COMPARED, check_stateless
 from edgekit.tensors import Array, TensorSpec
 
 BUNDLE_SUFFIX = ".edgekit"
@@ -106,6 +107,7 @@ def _open(side: str, work: Path, load_model: Callable[[Path], LoadedModel]) -> S
         file = describe(path, FORMAT_OF_SUFFIX[path.suffix])
         return Side(side, file.inputs, file.outputs, file)
     model = load_model(path)
+    check_stateless(model.model, NOT_COMPARED)
     return Side(side, model.inputs, model.outputs, model)
 
 

@@ -18,6 +18,11 @@ _WAYS_OUT = (
     "caller hands it on)"
 )
 
+NOT_IN_A_BUNDLE = (
+    "a bundle is tested on samples that do not depend on each other: convert it with edgekit convert, " + _WAYS_OUT
+)
+NOT_COMPARED = "what is compared are samples that do not depend on each other: give models without state"
+
 
 @dataclass(frozen=True)
 class State:
@@ -72,14 +77,11 @@ def chosen_states(model: Any, state: str | None) -> tuple[State, ...]:
     return found
 
 
-def check_stateless(model: Any) -> None:
-    """Raise ModelError when samples depend on those before them, so that a bundle could not be tested."""
+def check_stateless(model: Any, why: str) -> None:
+    """Raise ModelError that says `why` when samples depend on those before them."""
     found = states_of(model)
     if found:
-        raise ModelError(
-            f"{_keeps(model, found)}, and a bundle is tested on samples that do not depend on each other: convert it "
-            f"with edgekit convert, {_WAYS_OUT}"
-        )
+        raise ModelError(f"{_keeps(model, found)}, and {why}")
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTens
 _CHANNEL_AXIS = -1  # TFLite is channels-last
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
 _BORDER = ("QUANTIZE", "DEQUANTIZE")
+_VARIABLE = "VAR_HANDLE"
 
 Key = tuple[int, int]  # as TFLiteTensor.key
 Rows = dict[Key, TracedTensor]
@@ -48,6 +49,11 @@ class TFLiteTrace:
         check_opens(path)
         model = read_opened(path)
         self._path = path
+        if any(operator.type == _VARIABLE for operator in model.operators):
+            raise ConversionError(
+                f"{path} keeps state in variables, and what is compared are samples that do not depend on each other: "
+                "give files without state"
+            )
         with damage_of(path):
             self.inputs, self.input_specs = _borders(model.inputs)
             self.outputs, self.output_specs = _borders(model.outputs)

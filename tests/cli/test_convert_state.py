@@ -70,6 +70,8 @@ def test_calls_go_on_where_the_last_one_stopped(
     found = edgekit("inspect", output, "--json").json
     types = {layer["type"] for layer in found["layers"]}
     if state == "variables":
+        compared = edgekit("compare", output, output, "--data", tmp_path / "none.npz")
+        assert f"{output} keeps state in variables, and what is compared are samples" in compared.stderr
         assert {"READ_VARIABLE", "ASSIGN_VARIABLE"} <= types
         assert [item["name"] for item in found["inputs"]] == ["x"]
         (note,) = ended.json["notes"]
@@ -127,6 +129,13 @@ def test_a_state_that_cannot_be_had(
     assert ended.exit_code == 2
     assert message in ended.stderr
     assert not Path(f"x.{argv[1]}").exists()
+
+
+def test_a_model_with_state_is_not_compared(edgekit: Run, tmp_path: Path) -> None:
+    stream(unroll=False).save(tmp_path / "stream.keras")
+    ended = edgekit("compare", tmp_path / "stream.keras", tmp_path / "stream.keras", "--data", tmp_path / "none.npz")
+    assert ended.exit_code == 2
+    assert "'stream' keeps state from call to call ('words', 'sentence'), and what is compared are" in ended.stderr
 
 
 def test_a_converted_file_has_its_state_already(edgekit: Run, tmp_path: Path) -> None:
