@@ -73,7 +73,7 @@ class TFLiteConverter:
         check_precision(self, precision)
         if self.options.dynamic_batch:
             _check_one_shape(source)
-        if self.options.dynamic_batch:  # whose float export, and what is measured on it, are not those of batch 1
+            # Neither the float export nor what is measured on it is that of batch 1.
             source = replace(source, work=source.work / DYNAMIC_SIGNATURE)
         with atomic(output) as temporary:
             notes = self._make(source, precision, calibration, temporary)
