@@ -41,7 +41,7 @@ def test_a_stopped_build_leaves_nothing_and_resumes(
 ) -> None:
     project, out = write_project(tmp_path, digits, PROJECT), tmp_path / "out"
     argv = [sys.executable, "-m", "edgekit", "build", str(project), "-o", str(out)]
-    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     wait_for_checkpoint(out, process)
     process.send_signal(sent)
     _, errors = process.communicate(timeout=DEADLINE_S)
@@ -56,6 +56,11 @@ def test_a_stopped_build_leaves_nothing_and_resumes(
         bundle.verify()
     assert [path for path in out.iterdir() if path.name.startswith(".")] == []
     assert done >= 1
+
+
+def heed_interrupts() -> None:
+    """As in a terminal: what a shell runs in the background ignores interrupts, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_checkpoint(out: Path, process: subprocess.Popen[str]) -> None:

@@ -53,7 +53,7 @@ def recurrent(made):
     keras.utils.set_random_seed(0)
     layers = keras.layers
     signal = keras.Input((LENGTH, FEATURES), name="signal")
-    both = layers.Bidirectional(layers.GRU(5, return_sequences=True), name="both")(signal)
+    both = layers.Bidirectional(layers.GRU(5, return_sequences=True, name="gru"), name="both")(signal)
     last = layers.LSTM(7, name="memory")(both)
     return made(keras.Model(signal, layers.Dense(3, name="scores")(last), name="net"), (LENGTH, FEATURES))
 
