@@ -131,9 +131,9 @@ def _agreement() -> Iterator[str]:
     yield "## Settings, on photos\n"
     crops, sure = len(TEST_PHOTOS) * TEST_CROPS, figures["fp32"]["sure"]
     yield (
-        f"EfficientNet-Lite0 as above, {tflite_agreement.USUAL} calibration samples unless said otherwise. Agreement "
-        f"is with the Keras model's class on {crops} crops of {len(TEST_PHOTOS)} photos. Two of them (a retina, a "
-        "field of galaxies) show nothing that ImageNet has a class for, so that it is also given for the "
+        f"EfficientNet-Lite0 on ImageNet weights, {tflite_agreement.USUAL} calibration samples unless said otherwise. "
+        f"Agreement is with the Keras model's class on {crops} crops of {len(TEST_PHOTOS)} photos. Two of them (a "
+        "retina, a field of galaxies) show nothing that ImageNet has a class for, so that it is also given for the "
         f"{sure} crops whose class has a probability of {tflite_agreement.SURE:.0%} or more in Keras. "
         "`python benchmarks/tflite_agreement.py`\n"
     )
