@@ -34,7 +34,6 @@ RECIPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name -> precision, o
     "dynamic-int8": ("dynamic-int8", {}),
     "int8-float-io": ("int8-float-io", {}),
     "int8 for FULLY_CONNECTED alone": ("int8-float-io", {**ALONE, "FULLY_CONNECTED": "int8"}),
-    "dynamic-int8 for FULLY_CONNECTED alone": ("dynamic-int8", {**ALONE, "FULLY_CONNECTED": "dynamic-int8"}),
 }
 
 
