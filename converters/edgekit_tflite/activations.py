@@ -14,7 +14,7 @@ from typing import Any  # Any: LiteRT's interpreter and the generated schema's o
 import numpy as np
 
 from edgekit.tensors import Array
-from edgekit_tflite.graphs import in_place_graphs, unfilled
+from edgekit_tflite.graphs import in_place_graphs, unread
 from edgekit_tflite.reading import mapped, parse_model
 from edgekit_tflite.signatures import first_signature
 
@@ -57,7 +57,7 @@ def _places(model: Path) -> dict[str, tuple[int, int]]:
     from ai_edge_litert import schema_py_generated as schema
 
     content = schema.ModelT.InitFromPackedBuf(mapped(model), 0)
-    empty = unfilled(parse_model(mapped(model)))
+    empty = unread(parse_model(mapped(model)))
     found: dict[str, tuple[int, int]] = {}
     for number in in_place_graphs(content):
         graph = content.subgraphs[number]

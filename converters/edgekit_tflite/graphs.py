@@ -50,11 +50,11 @@ def in_place_graphs(content: Any, roots: Iterable[int] = (0,)) -> list[int]:
     return list(dict.fromkeys(reached))
 
 
-def unfilled(model: TFLiteModel) -> frozenset[tuple[int, int]]:
-    """Keys of what a loop or branch gives and nobody reads: LiteRT does not compute it."""
+def unread(model: TFLiteModel) -> frozenset[tuple[int, int]]:
+    """Keys of what operators give and nobody reads: LiteRT does not fill all of it (loops, parts that XNNPACK runs)."""
     read = {tensor.key for operator in model.operators for tensor in operator.inputs}
     read |= {tensor.key for tensor in model.outputs.values()}
-    given = {tensor.key for operator in model.operators if operator.type in CONTROL for tensor in operator.outputs}
+    given = {tensor.key for operator in model.operators for tensor in operator.outputs}
     return frozenset(given - read)
 
 

@@ -27,7 +27,7 @@ from edgekit.tracing import (
     output_key,
 )
 from edgekit_tflite.cutting import CUT, cut_model
-from edgekit_tflite.graphs import unfilled
+from edgekit_tflite.graphs import unread
 from edgekit_tflite.reading import Role, TFLiteModel, TFLiteOperator, TFLiteTensor, check_opens, damage_of, read_opened
 
 _CHANNEL_AXIS = -1  # TFLite is channels-last
@@ -143,7 +143,7 @@ def _rows(model: TFLiteModel) -> Rows:
         if _is_real(tensor)
     }
     outputs = {tensor.key: name for name, tensor in model.outputs.items()}
-    empty = unfilled(model)
+    empty = unread(model)
     for operator in _computing(model):
         if operator.type == "QUANTIZE":
             if _becomes_quantized(operator, rows):

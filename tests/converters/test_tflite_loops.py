@@ -149,6 +149,20 @@ def test_a_trace_shows_what_loops_give_to_others(recurrent, tmp_path):
     assert all(np.any(values[tensor.name]) for tensor in loops)
 
 
+def test_a_loop_that_keras_unrolls_is_integers_but_for_what_nobody_reads(made, tmp_path):
+    """Its first step reads a state of zeros, so that one quarter of what it splits is read by nobody."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    signal = keras.Input((LENGTH, FEATURES), name="signal")
+    last = keras.layers.LSTM(7, unroll=True, name="memory")(signal)
+    unrolled = made(keras.Model(signal, keras.layers.Dense(3, name="scores")(last), name="net"), (LENGTH, FEATURES))
+    artifact = convert(unrolled, "int8", tmp_path)
+    assert decibels(unrolled, artifact) > 20
+    assert artifact.float_layers == ("net_1/memory_1/lstm_cell_1/split (SPLIT)",)  # the quarter stays float32
+    assert (kernels(artifact), artifact.notes) == ({"int8"}, ())
+
+
 def test_bodies_are_what_no_composite_operator_runs(tmp_path):
     def operator(options):
         made = schema.OperatorT()
