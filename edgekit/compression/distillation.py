@@ -146,14 +146,36 @@ def _student(loaded: LoadedModel, step: Distill) -> LoadedModel:
         made = loaded.with_model(model)
         return replace(made, outputs=describe(model).outputs).with_notes(notes)
     student = load(step.student)
-    if (student.inputs, [o.shape for o in student.outputs]) != (loaded.inputs, [o.shape for o in loaded.outputs]):
+    if not _matches(student, loaded):
         raise ModelError(
             f"Distill.student takes {', '.join(map(str, student.inputs))} and gives "
             f"{', '.join(map(str, student.outputs))}, expected {', '.join(map(str, loaded.inputs))} "
             f"and {', '.join(map(str, loaded.outputs))}"
         )
-    own = flat(student.model) if step.features or step.attention else copied(student.model)
+    if student.inputs != loaded.inputs:
+        own = _renamed(student.model, loaded)
+    else:
+        own = flat(student.model) if step.features or step.attention else copied(student.model)
     return replace(describe(own), notes=(*loaded.notes, *student.notes))
+
+
+def _matches(student: LoadedModel, teacher: LoadedModel) -> bool:
+    """Whether it takes and gives what the teacher does; the name of an only input does not count."""
+    inputs = student.inputs
+    if len(inputs) == len(teacher.inputs) == 1:
+        inputs = (replace(inputs[0], name=teacher.inputs[0].name),)
+    return inputs == teacher.inputs and [o.shape for o in student.outputs] == [o.shape for o in teacher.outputs]
+
+
+def _renamed(model: Any, teacher: LoadedModel) -> Any:
+    """A flat copy whose only input has the teacher's name: those that Keras makes up differ in every model."""
+    keras = import_keras()
+    own = flat(model)
+    (tensor,), (spec,) = own.inputs, teacher.inputs
+    taken = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=spec.name)
+    made = keras.models.clone_model(own, keras.tree.pack_sequence_as(own._inputs_struct, [taken]))
+    made.set_weights(own.get_weights())
+    return made
 
 
 @contextmanager

@@ -60,13 +60,22 @@ def from_config(layer: Any, config: dict[str, Any]) -> Any:
     """A new layer of the same class. Raises ModelError when the class cannot be made from its own config."""
     own = {"safe_mode": False} if isinstance(layer, import_keras().layers.Lambda) else {}  # its code is here already
     try:
-        return type(layer).from_config(config, **own)
+        return type(layer).from_config(_unbuilt(config), **own)
     except Exception as problem:  # the class may be the user's
         raise ModelError(
             f"layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its config ({said(problem)}); "
             "its class needs a get_config with every argument of its __init__, and functions in it must be registered "
             "with keras.saving.register_keras_serializable"
         ) from problem
+
+
+def _unbuilt(config: Any) -> Any:
+    """Without the shapes that wrapped layers were built for: what they get now may be narrower."""
+    if isinstance(config, list | tuple):
+        return type(config)(map(_unbuilt, config))
+    if not isinstance(config, dict):
+        return config
+    return {key: _unbuilt(value) for key, value in config.items() if not (key == "build_config" and "config" in config)}
 
 
 def copy_state(old: Any, new: Any, read: Callable[[Any], Any] = lambda variable: variable) -> None:

@@ -33,9 +33,9 @@ def short(few: dict[str, np.ndarray], tmp_path: Path) -> Training:
     return Training(Data({"image": few["image"]}, few["y"], "training data"), tmp_path / "0-distill")
 
 
-def student(name: str = "image", *, classes: int = 10) -> Any:
+def student(name: str = "image", *, classes: int = 10, size: int = 8) -> Any:
     keras.utils.set_random_seed(3)
-    model = [keras.Input((8, 8, 1), name=name), layers.Flatten(), layers.Dense(classes, name="logits")]
+    model = [keras.Input((size, size, 1), name=name), layers.Flatten(), layers.Dense(classes, name="logits")]
     return keras.Sequential(model, name="student")
 
 
@@ -109,10 +109,18 @@ def test_the_students_start_counts(loaded: LoadedModel, short: Training) -> None
         np.testing.assert_allclose(weight, start, atol=1e-6)
 
 
+def test_an_only_input_may_have_another_name(loaded: LoadedModel, short: Training, digits: Digits) -> None:
+    own = student("picture")
+    made = distill(loaded, Distill(student=own, epochs=1, learning_rate=1e-9), short)
+    assert made.inputs == loaded.inputs
+    expected = np.asarray(own(digits.test["image"][:5]))
+    np.testing.assert_allclose(made.predict({"image": digits.test["image"][:5]})["logits"], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        (lambda: student("picture"), "takes 'picture' (batch, 8, 8, 1) float32"),
+        (lambda: student(size=6), "takes 'image' (batch, 6, 6, 1) float32"),
         (lambda: student(classes=9), "gives 'logits' (batch, 9) float32"),
     ],
 )

@@ -163,6 +163,14 @@ def test_recurrent_wrapped_and_reshaped_layers_are_narrowed() -> None:
     assert student.get_layer("squeezed").units == 32
 
 
+def test_wrapped_layers_are_built_for_what_they_get_now() -> None:
+    words = keras.Input((6,), dtype="int32", name="words")
+    x = layers.Bidirectional(layers.GRU(8, return_sequences=True))(layers.Embedding(20, 16)(words))
+    x = layers.Bidirectional(layers.LSTM(8))(x)
+    student, _ = make_student(keras.Model(words, layers.Dense(3)(x)), Distill(width=0.5))
+    assert student(np.zeros((2, 6), np.int32)).shape == (2, 3)
+
+
 def test_a_transformer_is_narrowed_where_an_embedding_begins_it() -> None:
     words = keras.Input((6,), dtype="int32", name="words")
     x = layers.Embedding(50, 32, name="embedding")(words)
