@@ -33,7 +33,7 @@ from edgekit.compression.training import Training, TrainingSettings
 from edgekit.compression.weight_quantization import quantize_weights
 from edgekit.data import Data, DataSource, load_data
 from edgekit.errors import DataError
-from edgekit.loading import LoadedModel, Origin, import_keras, load
+from edgekit.loading import LoadedModel, Note, Origin, import_keras, load
 from edgekit.progress import LoggedProgress, Progress
 
 
@@ -65,8 +65,17 @@ def compress(
     for position, step in enumerate(opened):
         key = hashlib.sha256(f"{key} {_identity(step)} {seed}".encode()).hexdigest()
         folder = None if checkpoints is None else checkpoints / f"{position}-{steps.step_name(step)}-{key[:12]}"
-        loaded = _resumable(step, loaded, Training(samples, folder, seed, progress or LoggedProgress(), settings))
+        done = _resumable(step, loaded, Training(samples, folder, seed, progress or LoggedProgress(), settings))
+        loaded = _with_lost_ranges(step, loaded, done)
     return replace(loaded, origin=origin) if recipe else loaded
+
+
+def _with_lost_ranges(step: Step, before: LoadedModel, after: LoadedModel) -> LoadedModel:
+    """Says so when a step has changed the weights that trained ranges belonged to."""
+    if before.activation_ranges is None or after.activation_ranges is not None:
+        return after
+    lost = "the ranges that QuantizeAware had trained fitted the weights before this step, and are gone: train it again"
+    return after.with_notes([Note(steps.step_name(step), "", lost)])
 
 
 def _samples(

@@ -49,6 +49,14 @@ def test_a_whole_recipe_makes_a_smaller_sparser_quantized_model(
     assert float(np.mean(np.asarray(kernel) == 0)) >= 0.55
 
 
+def test_ranges_that_a_later_step_loses_are_said(uninterrupted: LoadedModel) -> None:
+    pruned = edgekit.compress(uninterrupted, edgekit.Prune(0.8, epochs=0))
+    assert pruned.activation_ranges is None
+    assert "prune: the ranges that QuantizeAware had trained" in "\n".join(map(str, pruned.notes))
+    again = edgekit.compress(pruned, edgekit.Prune(0.9, epochs=0))
+    assert "\n".join(map(str, again.notes)).count("QuantizeAware had trained") == 1
+
+
 def test_a_missing_student_is_said_before_anything_trains(loaded: LoadedModel, few: Columns) -> None:
     watched = Interrupting()
     recipe = (edgekit.Distill(0.5, epochs=1), edgekit.Distill(student="none.keras", epochs=1))
