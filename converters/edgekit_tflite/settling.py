@@ -6,11 +6,15 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from math import prod
 
 from edgekit.errors import ConversionError, did_you_mean
 from edgekit_tflite.graphs import CONTROL
 from edgekit_tflite.layers import NamedOperator, kernel_of
 from edgekit_tflite.options import DYNAMIC, DYNAMIC_ALGORITHMS, STATIC, TFLiteOptions
+
+SMALL = 1024  # numbers in a kernel that may stay float where weights alone are integers
+SPARED = 0.01  # of all weights, at most
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ def grouped(settled: Settled) -> dict[tuple[str, Setting], list[str]]:
 
 
 def _precisions(operators: Sequence[NamedOperator], precision: str, options: TFLiteOptions, takes: Takes) -> list[str]:
-    chosen = [precision] * len(operators)
+    spared = _small_kernels(operators) if precision in DYNAMIC else frozenset[str]()
+    chosen = ["fp32" if named.scope in spared else precision for named in operators]
     rules: list[tuple[str, str, str]] = [
         *(("ops", pattern, word) for pattern, word in options.ops.items()),
         *(("layers", pattern, word) for pattern, word in options.layers.items()),
@@ -116,6 +121,22 @@ def _precisions(operators: Sequence[NamedOperator], precision: str, options: TFL
         for index in able:
             chosen[index] = word
     return chosen
+
+
+def _small_kernels(operators: Iterable[NamedOperator]) -> frozenset[str]:
+    """Scopes of the operators whose kernels are so small that they stay float: the smallest ones, SPARED in all.
+
+    First convolutions and depthwise ones, whose rounding the outputs feel most. TensorFlow's converter spares every
+    kernel of fewer than 1024 numbers.
+    """
+    sizes = {named.scope: prod(shape) for named in operators if (shape := _kernel(named)) is not None}
+    room, spared = SPARED * sum(sizes.values()), []
+    for scope, size in sorted(sizes.items(), key=lambda item: item[1]):
+        room -= size
+        if size >= SMALL or room < 0:
+            break
+        spared.append(scope)
+    return frozenset(spared)
 
 
 def _unmatched(key: str, pattern: str, names: Iterable[str]) -> str:
