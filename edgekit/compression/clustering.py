@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgekit.compression.centroids import centroids, nearest
@@ -42,13 +44,18 @@ def cluster(loaded: LoadedModel, step: Cluster, training: Training) -> LoadedMod
         zeros=(zeros_kept(model, besides=variables),),
         state=sharing,
     )
-    weights = sum(kernel.size for kernel, _ in chosen)
-    most = max(len(np.unique(np.asarray(variable))) for variable in variables)
-    reached = (
-        f"{weights:,} weights in {counted(len(chosen), 'kernel')} share at most {most} values each; "
+    return loaded.with_model(model).with_notes([*notes, reached([kernel for kernel, _ in chosen])])
+
+
+def reached(clustered: Sequence[Kernel]) -> Note:
+    """How few values the kernels share."""
+    weights = sum(kernel.size for kernel in clustered)
+    most = max(len(np.unique(np.asarray(kernel.variable))) for kernel in clustered)
+    text = (
+        f"{weights:,} weights in {counted(len(clustered), 'kernel')} share at most {most} values each; "
         "the file shrinks when packed"
     )
-    return loaded.with_model(model).with_notes([*notes, Note("cluster", "", reached)])
+    return Note("cluster", "", text)
 
 
 def _unfit(kernel: Kernel, own: Cluster) -> str | None:

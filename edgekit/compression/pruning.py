@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def prune(loaded: LoadedModel, step: Prune, training: Training) -> LoadedModel:
         state=pruning.masks,
         ramp=pruning.ramp,
     )
-    return loaded.with_model(model).with_notes([*notes, _reached([kernel for kernel, _ in chosen])])
+    return loaded.with_model(model).with_notes([*notes, reached([kernel for kernel, _ in chosen])])
 
 
 class Pruning:
@@ -112,7 +112,8 @@ def unfit(kernel: Kernel, own: Prune) -> str | None:
     return None
 
 
-def _reached(pruned: list[Kernel]) -> Note:
+def reached(pruned: Sequence[Kernel]) -> Note:
+    """How much of the kernels is zero."""
     zeros = sum(int((np.asarray(kernel.variable) == 0).sum()) for kernel in pruned)
     weights = sum(kernel.size for kernel in pruned)
     text = f"{zeros:,} of {weights:,} weights in {counted(len(pruned), 'kernel')} are zero ({zeros / weights:.1%})"

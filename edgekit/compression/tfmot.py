@@ -6,7 +6,7 @@ What TFMOT refuses stays as it was and is noted. A step that is killed begins an
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar  # Any: keras models, and JSON
@@ -14,13 +14,13 @@ from typing import Any, TypeVar  # Any: keras models, and JSON
 import numpy as np
 
 from edgekit import workers
+from edgekit.compression import clustering, pruning
 from edgekit.compression.copying import copied
 from edgekit.compression.flattening import copy_state, is_layer, remade, replay
 from edgekit.compression.grids import FLOAT_BITS
 from edgekit.compression.kernel_rounding import quantizable_kernels
 from edgekit.compression.kernels import Kernel, kernels
 from edgekit.compression.masks import earlier_zeros, zeros_kept
-from edgekit.compression.pruning import RAMP, UPDATES, unfit
 from edgekit.compression.quantize_aware import Prepared, calibrate
 from edgekit.compression.selection import select_kernels
 from edgekit.compression.sharing import Sharing
@@ -56,7 +56,7 @@ def prune(loaded: LoadedModel, step: Prune, training: Training) -> LoadedModel:
     groups run along the input channels alone, and are chosen in the first step; its blocks take 2-D weights.
     """
     twin = _Twin(loaded.model)
-    chosen, notes = twin.chosen(step, unfit)
+    chosen, notes = twin.chosen(step, pruning.unfit)
     settings = {
         name: {
             "sparsity": own.target,
@@ -65,10 +65,10 @@ def prune(loaded: LoadedModel, step: Prune, training: Training) -> LoadedModel:
         }
         for name, own in chosen.items()
     }
-    request = {"layers": settings, "schedule": step.schedule, "ramp": RAMP, "updates": UPDATES}
+    request = {"layers": settings, "schedule": step.schedule, "ramp": pruning.RAMP, "updates": pruning.UPDATES}
     description = f"prune to {step.target:.0%} (TFMOT)"
     outcome = _run(loaded.with_model(twin.flat), step, request, training, description)
-    return loaded.with_model(twin.trained(outcome)).with_notes([*notes, *twin.notes(step, outcome)])
+    return loaded.with_model(twin.trained(outcome)).with_notes([*notes, *twin.notes(step, outcome, pruning.reached)])
 
 
 def cluster(loaded: LoadedModel, step: Cluster, training: Training) -> LoadedModel:
@@ -85,7 +85,7 @@ def cluster(loaded: LoadedModel, step: Cluster, training: Training) -> LoadedMod
     }
     description = f"cluster to {step.clusters} values (TFMOT)"
     outcome = _run(loaded.with_model(twin.flat), step, {"layers": settings}, training, description)
-    return loaded.with_model(twin.trained(outcome)).with_notes([*notes, *twin.notes(step, outcome)])
+    return loaded.with_model(twin.trained(outcome)).with_notes([*notes, *twin.notes(step, outcome, clustering.reached)])
 
 
 def quantize_aware(loaded: LoadedModel, step: QuantizeAware, training: Training) -> LoadedModel:
@@ -128,6 +128,7 @@ class _Twin:
         self._layers = {str(new.name): old for old, new in pairs if is_layer(new)}
         for name, old in self._layers.items():
             copy_state(old, self.flat.get_layer(name))
+        self._working: list[Kernel] = []  # what was chosen
         self._owners = {id(weight): name for name, old in self._layers.items() for weight in old.weights}
 
     def chosen(self, step: S, unfit: Callable[[Kernel, S], str | None]) -> tuple[dict[str, S], list[Note]]:
@@ -137,9 +138,10 @@ class _Twin:
         """
         working, notes = select_kernels(step, self.model, unfit)
         settings = {kernel.name: own for kernel, own in working}
-        found = {self._owners[id(kernel.variable)]: own for kernel, own in working}
+        self._working = [kernel for kernel, _ in working]
+        found = {self._owner(kernel): own for kernel, own in working}
         for kernel in kernels(self.model):
-            owner = self._owners[id(kernel.variable)]
+            owner = self._owner(kernel)
             if owner in found and unfit(kernel, step) is None and settings.get(kernel.name) != found[owner]:
                 raise ConfigError(
                     f"{type(step).__name__}.layers sets '{kernel.name}' apart from the rest of '{owner}', which TFMOT "
@@ -157,12 +159,15 @@ class _Twin:
             self._layers[name].set_weights(weights)
         return self.model
 
-    def notes(self, step: Step, outcome: _Outcome) -> list[Note]:
-        """What TFMOT left alone."""
-        name = step_name(step)
-        return [
-            Note(name, self._layers[layer].name, f"{why}; left as it was") for layer, why in outcome.refusals.items()
-        ]
+    def notes(self, step: Step, outcome: _Outcome, reached: Callable[[Sequence[Kernel]], Note]) -> list[Note]:
+        """What TFMOT left alone, and what the chosen kernels that it took have become: of the trained copy."""
+        name, refusals = step_name(step), outcome.refusals
+        left = [Note(name, self._layers[layer].name, f"{why}; left as it was") for layer, why in refusals.items()]
+        return [*left, reached([kernel for kernel in self._working if self._owner(kernel) not in refusals])]
+
+    def _owner(self, kernel: Kernel) -> str:
+        """The layer of the flat model that has the kernel."""
+        return self._owners[id(kernel.variable)]
 
 
 def _run(
