@@ -75,16 +75,19 @@ def prune(job: Job) -> tuple[Weights, dict[str, object]]:
     def callbacks() -> Sequence[Any]:
         return [tfmot.sparsity.keras.UpdatePruningStep()]
 
-    wrapped, refusals = wrap_where_possible(job.model, job.request["layers"], wrap, callbacks)
+    wrapped, refusals = wrap_where_possible(job.model, job.request["layers"], _check_prunable, wrap, callbacks)
     _fit(wrapped, job, callbacks(), _untouched(job, refusals))
     return _read(variables), {"refusals": refusals}
 
 
-def _prunable(sparsity: Any, layer: Any, own: Settings, job: Job) -> Any:
+def _check_prunable(layer: Any, _own: Settings) -> None:
     from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 
     if not PruneRegistry.supports(layer):
         raise Refused(f"TFMOT does not prune {type(layer).__name__} layers")
+
+
+def _prunable(sparsity: Any, layer: Any, own: Settings, job: Job) -> Any:
     every, last = _rhythm(job)
     if job.request["schedule"] == "polynomial":
         rise = sparsity.PolynomialDecay(_zeros(layer), own["sparsity"], begin_step=0, end_step=last, frequency=every)
@@ -120,7 +123,7 @@ def cluster(job: Job) -> tuple[Weights, dict[str, object]]:
     def wrap(layer: Any, own: Settings) -> Any:
         return _clusterable(tfmot.clustering.keras, layer, own)
 
-    wrapped, refusals = wrap_where_possible(job.model, job.request["layers"], wrap)
+    wrapped, refusals = wrap_where_possible(job.model, job.request["layers"], _check_clusterable, wrap)
     _fit(wrapped, job, [], _untouched(job, refusals))
     for layer in wrapped.layers:
         if hasattr(layer, "original_clusterable_weights"):
@@ -130,12 +133,25 @@ def cluster(job: Job) -> tuple[Weights, dict[str, object]]:
     return _read(variables), {"refusals": refusals}
 
 
-def _clusterable(clustering: Any, layer: Any, own: Settings) -> Any:
+def _check_clusterable(layer: Any, own: Settings) -> None:
+    """Raise Refused for what TFMOT does not cluster; its k-means++ fails on fewer weights than it draws values."""
     from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import ClusteringRegistry
-    from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as sparsity_preserving
 
     if not ClusteringRegistry.supports(layer):
         raise Refused(f"TFMOT does not cluster {type(layer).__name__} layers")
+    if own["initialization"] != "KMEANS_PLUS_PLUS":
+        return
+    for name, weight in ClusteringRegistry.make_clusterable(layer).get_clusterable_weights():
+        has, drawn, other = np.size(weight), own["clusters"], ""
+        if own["preserve_sparsity"]:  # zero is a value of its own, without a draw
+            has, drawn, other = int(np.count_nonzero(weight)), own["clusters"] - 1, " other than zero"
+        if has < drawn:
+            raise Refused(f"TFMOT starts from {drawn} values{other}, and its {name} has {has} weights{other}")
+
+
+def _clusterable(clustering: Any, layer: Any, own: Settings) -> Any:
+    from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as sparsity_preserving
+
     settings = {
         "number_of_clusters": own["clusters"],
         "cluster_centroids_init": getattr(clustering.CentroidInitialization, own["initialization"]),

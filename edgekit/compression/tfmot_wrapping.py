@@ -19,7 +19,8 @@ _CAUSE_LAST = ("in user code:", "Exception encountered")
 _MEMORY_ADDRESS = re.compile(r"<function (\w+) at 0x[0-9a-f]+>")
 
 Settings = Mapping[str, Any]
-Wrap = Callable[[Any, Settings], Any]  # (built layer, its settings) -> wrapped layer; raises Refused
+Wrap = Callable[[Any, Settings], Any]  # (built layer, its settings) -> wrapped layer
+Check = Callable[[Any, Settings], None]  # (built layer, its settings); raises Refused
 
 
 class Refused(Exception):  # noqa: N818  # an answer, not an error
@@ -27,18 +28,26 @@ class Refused(Exception):  # noqa: N818  # an answer, not an error
 
 
 def wrap_where_possible(
-    model: Any, settings: Mapping[str, Settings], wrap: Wrap, callbacks: Callable[[], Sequence[Any]] = tuple
+    model: Any,
+    settings: Mapping[str, Settings],
+    check: Check,
+    wrap: Wrap,
+    callbacks: Callable[[], Sequence[Any]] = tuple,
 ) -> tuple[Any, dict[str, str]]:
     """(model with the layers that `settings` names wrapped, layer -> why TFMOT refused it).
 
-    The layers are those of `model`, not copies: wrapping reads their weights, training changes them.
+    The layers are those of `model`, not copies: wrapping reads their weights, training changes them. `check` says
+    what TFMOT's registries and the layer's own weights tell before a trial, whose twin has other weights.
     """
     import tf_keras
 
-    refusals = try_layers(model, settings, lambda layer, own: _try(layer, own, wrap, callbacks))
-
+    checked = {name: _answer(model.get_layer(name), own, check) for name, own in settings.items()}
+    unfit = {name: answer for name, answer in checked.items() if answer is not None}
+    tried = {name: own for name, own in settings.items() if name not in unfit}
+    refusals = {**unfit, **try_layers(model, tried, lambda layer, own: _try(layer, own, wrap, callbacks))}
     if len(refusals) == len(settings):
-        raise ModelError(f'{next(iter(refusals.values()))}, nor any other layer of this model; use engine = "keras"')
+        name, why = next(iter(refusals.items()))
+        raise ModelError(f'TFMOT takes no layer of this model ({name}: {why}); use engine = "keras"')
 
     def wrapped(layer: Any) -> Any:
         taken = layer.name in settings and layer.name not in refusals
@@ -47,9 +56,7 @@ def wrap_where_possible(
     return tf_keras.models.clone_model(model, clone_function=wrapped), refusals
 
 
-def try_layers(
-    model: Any, settings: Mapping[str, Settings], attempt: Callable[[Any, Settings], None]
-) -> dict[str, str]:
+def try_layers(model: Any, settings: Mapping[str, Settings], attempt: Check) -> dict[str, str]:
     """Layer -> why it is refused; layers that look alike to TFMOT are tried once."""
     answers: dict[str, str | None] = {}
     for name, own in settings.items():
@@ -101,7 +108,7 @@ def _try(layer: Any, own: Settings, wrap: Wrap, callbacks: Callable[[], Sequence
     one_step(wrapped, callbacks())
 
 
-def _answer(layer: Any, own: Settings, attempt: Callable[[Any, Settings], None]) -> str | None:
+def _answer(layer: Any, own: Settings, attempt: Check) -> str | None:
     try:
         attempt(layer, own)
     except Refused as answer:

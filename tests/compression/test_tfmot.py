@@ -46,6 +46,12 @@ def noted(loaded: LoadedModel, words: str) -> set[str]:
     return {note.layer for note in loaded.notes if words in note.text}
 
 
+def reached(loaded: LoadedModel) -> str:
+    """What the last step's summary says."""
+    assert loaded.notes[-1].layer == ""
+    return loaded.notes[-1].text
+
+
 @pytest.fixture(scope="module")
 def pruned(loaded: LoadedModel, digits: Digits) -> dict[str, LoadedModel]:
     """By engine: masks chosen once from the same weights, which training then hardly moves."""
@@ -82,6 +88,8 @@ def test_both_engines_zero_the_same_weights(pruned: dict[str, LoadedModel]) -> N
         np.testing.assert_allclose(theirs[name], ours[name], atol=1e-5)
     assert np.all(theirs["depthwise"] != 0)
     assert noted(pruned["tfmot"], "depthwise kernels") == {"depthwise"}
+    assert reached(pruned["tfmot"]) == reached(pruned["keras"])
+    assert "weights in 2 kernels are zero (50.0%)" in reached(pruned["keras"])
 
 
 def patterned() -> keras.Model:
@@ -135,6 +143,8 @@ def test_clusters_keep_zeros_and_hold_as_many_values_as_asked(
         assert np.all(after[name][before[name] == 0] == 0), name
         assert np.corrcoef(before[name].ravel(), after[name].ravel())[0, 1] > 0.9
     assert noted(clustered, "does not cluster depthwise") == {"depthwise"}
+    size = sum(after[name].size for name in ("conv", "probabilities"))
+    assert reached(clustered).startswith(f"{size:,} weights in 2 kernels share at most 8 values each")
 
 
 def test_quantization_keeps_zeros_and_shared_values(
@@ -225,6 +235,32 @@ def test_what_tfmot_refuses_is_left_and_listed() -> None:
     assert np.mean(found.pop("logits") == 0) == 0.5
     assert all(np.all(table != 0) for table in found.values())
     assert noted(result, "TFMOT does not prune Bidirectional layers") == {"bigru"}
+    assert "weights in 1 kernel are zero (50.0%)" in reached(result)
+
+
+def test_a_kernel_with_too_few_weights_left_for_tfmots_start_stays_as_it_was() -> None:
+    """14 of 72 weights are left, one less than TFMOT's k-means++ draws beside zero: it would end the whole step."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((8, 8, 1), name="image")
+    seen = layers.Flatten(name="flat")(layers.Conv2D(8, 3, activation="relu", name="conv")(image))
+    model = keras.Model(image, layers.Dense(3, name="scores")(seen), name="tiny")
+    data = {"image": np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype(np.float32)}
+    sparse = edgekit.compress(model, edgekit.Prune(0.8, epochs=0))
+    step = edgekit.Cluster(16, epochs=1, learning_rate=1e-9, engine="tfmot")
+    result = edgekit.compress(sparse, step, data=data, training=SAME_OUTPUTS)
+    before, after = tables(sparse), tables(result)
+    np.testing.assert_allclose(after["conv"], before["conv"], atol=1e-5)
+    assert len(np.unique(after["scores"])) <= 16
+    assert np.all(after["scores"][before["scores"] == 0] == 0)
+    why = "TFMOT starts from 15 values other than zero, and its kernel has 14 weights other than zero; left as it was"
+    assert noted(result, why) == {"conv"}
+    assert reached(result).startswith("864 weights in 1 kernel share at most 16 values each")
+    alone = edgekit.Cluster(16, epochs=1, engine="tfmot", layers={"scores": "skip"})
+    with pytest.raises(
+        ModelError, match=r"takes no layer of this model \(conv: TFMOT starts from 15 values"
+    ) as refusal:
+        edgekit.compress(sparse, alone, data=data, training=SAME_OUTPUTS)
+    assert "\n" not in str(refusal.value)
 
 
 def test_quantization_lists_what_tfmot_does_not_train() -> None:
