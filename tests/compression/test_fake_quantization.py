@@ -187,6 +187,7 @@ def test_attention_has_ranges_for_its_projections_and_its_matmuls(settings: Any)
 
 
 def test_masks_go_through_the_simulation() -> None:
+    keras.utils.set_random_seed(0)
     tokens = keras.Input((6,), dtype="int32", name="tokens")
     x = layers.Embedding(9, 8, mask_zero=True, name="table")(tokens)
     x = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
