@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from edgekit.errors import BundleError, ConfigError, did_you_mean
 from edgekit.strict import parse
+from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Quantization, TensorSpec
 
 FORMAT_VERSION = 1
@@ -54,6 +55,7 @@ class Variant:
     metrics: Mapping[str, float] = field(default_factory=dict)  # measured on the evaluation data
     float_layers: tuple[str, ...] = ()  # left in float in an integer variant
     notes: tuple[str, ...] = ()
+    tensorrt: Recipe | None = None  # of an ONNX variant: how a device with TensorRT builds its engine
 
     def __post_init__(self) -> None:
         for word, known in ((self.format, FORMATS), (self.precision, PRECISIONS)):

@@ -11,6 +11,7 @@ from pathlib import Path
 from edgekit.files import atomic
 
 _MODULES = ("__init__", "bundle", "errors", "files", "manifest", "strict", "tensors", "versions")
+_FOLDERS = ("runtime", "tensorrt")
 _MAIN = b"import sys\n\nfrom edgekit.runtime.__main__ import main\n\nsys.exit(main())\n"
 
 
@@ -29,6 +30,7 @@ def _sources() -> Iterator[tuple[str, bytes]]:
     yield "__main__.py", _MAIN
     for module in _MODULES:
         yield f"edgekit/{module}.py", root.joinpath(f"{module}.py").read_bytes()
-    runtime = [entry for entry in root.joinpath("runtime").iterdir() if entry.name.endswith(".py")]
-    for entry in sorted(runtime, key=lambda entry: entry.name):
-        yield f"edgekit/runtime/{entry.name}", entry.read_bytes()
+    for folder in _FOLDERS:
+        sources = [entry for entry in root.joinpath(folder).iterdir() if entry.name.endswith(".py")]
+        for entry in sorted(sources, key=lambda entry: entry.name):
+            yield f"edgekit/{folder}/{entry.name}", entry.read_bytes()
