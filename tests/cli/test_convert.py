@@ -87,6 +87,15 @@ def test_a_tflite_file_without_a_signature(edgekit: Run, tmp_path: Path) -> None
     assert precisions(edgekit, tmp_path / "x.tflite") == {"FULLY_CONNECTED": "int8"}
 
 
+@pytest.mark.parametrize(("flag", "value"), [("--length", "image=4"), ("--state", "variables")])
+def test_a_tflite_file_has_its_lengths_and_its_state_already(
+    edgekit: Run, float_file: Path, tmp_path: Path, flag: str, value: str
+) -> None:
+    ended = edgekit("convert", float_file, "--to", "tflite", flag, value, "-o", tmp_path / "x.tflite")
+    assert ended.exit_code == 2
+    assert f"{flag} is for a Keras model, and digits.tflite holds none: leave it out" in ended.stderr
+
+
 def test_a_tflite_file_becomes_nothing_else(edgekit: Run, float_file: Path, tmp_path: Path) -> None:
     ended = edgekit("convert", float_file, "--to", "onnx", "-o", tmp_path / "x.onnx")
     assert ended.exit_code == 2

@@ -110,13 +110,3 @@ def test_a_wrong_length(edgekit: Run, model: Path, tmp_path: Path, argv: tuple[s
     assert ended.exit_code == 2
     assert message in ended.stderr
     assert not (tmp_path / "x.tflite").exists()
-
-
-def test_a_converted_file_has_its_length(edgekit: Run, tmp_path: Path) -> None:
-    from tests.tiny_models import float_tflite
-
-    (tmp_path / "tiny.tflite").write_bytes(float_tflite())
-    argv = ("--to", "tflite", "--length", "image=4", "-o", tmp_path / "x.tflite")
-    ended = edgekit("convert", tmp_path / "tiny.tflite", *argv)
-    assert ended.exit_code == 2
-    assert "--length is for a Keras model, and tiny.tflite holds none: leave it out" in ended.stderr

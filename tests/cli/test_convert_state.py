@@ -132,13 +132,3 @@ def test_a_model_with_state_is_not_compared(edgekit: Run, tmp_path: Path) -> Non
     ended = edgekit("compare", tmp_path / "stream.keras", tmp_path / "stream.keras", "--data", tmp_path / "none.npz")
     assert ended.exit_code == 2
     assert "'stream' keeps state from call to call ('words', 'sentence'), and what is compared are" in ended.stderr
-
-
-def test_a_converted_file_has_its_state_already(edgekit: Run, tmp_path: Path) -> None:
-    from tests.tiny_models import float_tflite
-
-    (tmp_path / "tiny.tflite").write_bytes(float_tflite())
-    argv = ("--to", "tflite", "--state", "variables", "-o", tmp_path / "x.tflite")
-    ended = edgekit("convert", tmp_path / "tiny.tflite", *argv)
-    assert ended.exit_code == 2
-    assert "--state is for a Keras model, and tiny.tflite holds none: leave it out" in ended.stderr
