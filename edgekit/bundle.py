@@ -1,7 +1,8 @@
 """The bundle: one zip with `manifest.json` first, then its members. Written deterministically, read with distrust.
 
 A bundle MUST hold the manifest and exactly the members that it lists, each stored or deflated, each with the size
-and sha256 that the manifest gives. Nothing is unpacked to disk and nothing in it is executed.
+and sha256 that the manifest gives. It MAY hold signatures of the manifest, as its second member. Nothing is unpacked to
+disk and nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import stat
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from edgekit import manifest as manifest_format
+from edgekit import signatures as signature_format
 from edgekit.errors import BundleError, did_you_mean
 from edgekit.files import UNREADABLE_ZIP, atomic
 from edgekit.manifest import MANIFEST_MEMBER, Binding, Input, Manifest, Member, Variant
+from edgekit.signatures import SIGNATURE_MEMBER, SIGNATURES_LIMIT_BYTES, Signature
 
 MANIFEST_LIMIT_BYTES = 16 << 20
 
@@ -34,6 +37,7 @@ _INTEGERS = {  # dtype -> least and most
     **{f"uint{bits}": (0, (1 << bits) - 1) for bits in (8, 16, 32, 64)},
 }
 _DTYPES = (*_INTEGERS, "float16", "float32", "float64", "bool")
+_UNLISTED = (MANIFEST_MEMBER, SIGNATURE_MEMBER)
 _AGAIN = "get the bundle again"
 
 
@@ -56,13 +60,31 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, Path]) ->
             _add(archive, name, _chunks(members[name]), size=member.bytes, deflate=deflate)
 
 
+def write_signed(path: Path, bundle: Bundle, signatures: tuple[Signature, ...]) -> None:
+    """Write a bundle again with these signatures instead of its own. Raises BundleError when a member was changed.
+
+    `path` may be that of the bundle.
+    """
+    content = signature_format.to_bytes(signatures)
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        _add(archive, MANIFEST_MEMBER, [bundle.manifest_bytes], size=len(bundle.manifest_bytes), deflate=True)
+        _add(archive, SIGNATURE_MEMBER, [content], size=len(content), deflate=True)
+        for member in sorted(bundle.manifest.members, key=lambda member: member.path):
+            deflate = bundle.packed_bytes()[member.path] < member.bytes
+            _add(archive, member.path, bundle.chunks(member.path), size=member.bytes, deflate=deflate)
+
+
 class Bundle:
     """An open bundle whose structure was checked; each member is checked against the manifest when it is read."""
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> None:
+    def __init__(
+        self, path: Path, archive: zipfile.ZipFile, manifest_bytes: bytes, signatures: tuple[Signature, ...]
+    ) -> None:
         """Use `Bundle.open`."""
         self.path = path
-        self.manifest = manifest
+        self.manifest_bytes = manifest_bytes  # what a signature signs
+        self.manifest = manifest = manifest_format.from_bytes(manifest_bytes, where=path.name)
+        self.signatures = signatures  # `edgekit.trust` judges them
         self._archive = archive
         self._members = {member.path: member for member in manifest.members}
 
@@ -72,12 +94,13 @@ class Bundle:
         path = Path(path)
         archive = _open_archive(path)
         try:
-            manifest = _read_manifest(archive, path.name)
-            _check_sizes(archive, manifest, path.name)
+            bundle = cls(path, archive, _read_manifest(archive, path.name), _read_signatures(archive, path.name))
+            _check_manifest(bundle.manifest, path.name)
+            _check_sizes(archive, bundle.manifest, path.name)
         except BaseException:
             archive.close()
             raise
-        return cls(path, archive, manifest)
+        return bundle
 
     def __enter__(self) -> Bundle:
         return self
@@ -100,17 +123,25 @@ class Bundle:
 
     def read(self, member: str) -> bytes:
         """The bytes of a member, verified. Raises BundleError when it was changed or there is none of that name."""
-        parts: list[bytes] = []
-        self._verify(self._listed(member), parts.append)
-        return b"".join(parts)
+        return b"".join(self.chunks(member))
+
+    def chunks(self, member: str) -> Iterator[bytes]:
+        """`read` in pieces; BundleError may come after the last of them."""
+        listed, digest = self._listed(member), hashlib.sha256()
+        with _damage_of(member, self.path.name), self._archive.open(member) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                yield chunk
+        _check_digest(digest.hexdigest(), listed, self.path.name)
 
     def verify(self) -> tuple[Member, ...]:
         """Check the sha256 of every member without holding any in memory; returns them.
 
         Raises BundleError at the first that was changed.
         """
-        for member in self._members.values():
-            self._verify(member, len)
+        for name in self._members:
+            for _ in self.chunks(name):
+                pass
         return tuple(self._members.values())
 
     def packed_bytes(self) -> dict[str, int]:
@@ -121,14 +152,6 @@ class Bundle:
         if name not in self._members:
             raise BundleError(f"{self.path.name}: no member '{name}'{did_you_mean(name, self._members)}")
         return self._members[name]
-
-    def _verify(self, member: Member, take: Callable[[bytes], object]) -> None:
-        digest = hashlib.sha256()
-        with _damage_of(member.path, self.path.name), self._archive.open(member.path) as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                take(chunk)
-        _check_digest(digest.hexdigest(), member, self.path.name)
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
@@ -142,26 +165,35 @@ def _open_archive(path: Path) -> zipfile.ZipFile:
         raise BundleError(f"{path.name}: not an edgekit bundle, or cut short ({problem}); {_AGAIN}") from problem
 
 
-def _read_manifest(archive: zipfile.ZipFile, where: str) -> Manifest:
+def _read_manifest(archive: zipfile.ZipFile, where: str) -> bytes:
     infos = archive.infolist()
     for info in infos:
         _check_entry(info, where)
     _check_unique([info.filename for info in infos], "the zip holds member", where)
     if not infos or infos[0].filename != MANIFEST_MEMBER or infos[0].header_offset != 0:
         raise BundleError(f"{where}: the first member is not {MANIFEST_MEMBER}: not an edgekit bundle")
-    if infos[0].file_size > MANIFEST_LIMIT_BYTES:
-        raise BundleError(
-            f"{where}: {MANIFEST_MEMBER} has {infos[0].file_size} bytes, at most {MANIFEST_LIMIT_BYTES} are read"
-        )
-    with _damage_of(MANIFEST_MEMBER, where):
-        content = archive.read(MANIFEST_MEMBER)
-    manifest = manifest_format.from_bytes(content, where=where)
-    _check_manifest(manifest, where)
-    return manifest
+    return _read_bounded(archive, infos[0], MANIFEST_LIMIT_BYTES, where)
+
+
+def _read_signatures(archive: zipfile.ZipFile, where: str) -> tuple[Signature, ...]:
+    infos = archive.infolist()
+    found = next((place for place, info in enumerate(infos) if info.filename == SIGNATURE_MEMBER), None)
+    if found is None:
+        return ()
+    if found != 1:
+        raise BundleError(f"{where}: {SIGNATURE_MEMBER} is member {found + 1}, expected the second; {_AGAIN}")
+    return signature_format.from_bytes(_read_bounded(archive, infos[found], SIGNATURES_LIMIT_BYTES, where), where=where)
+
+
+def _read_bounded(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int, where: str) -> bytes:
+    if info.file_size > limit:
+        raise BundleError(f"{where}: {info.filename} has {info.file_size} bytes, at most {limit} are read")
+    with _damage_of(info.filename, where):
+        return archive.read(info)
 
 
 def _check_sizes(archive: zipfile.ZipFile, manifest: Manifest, where: str) -> None:
-    sizes = {info.filename: info.file_size for info in archive.infolist() if info.filename != MANIFEST_MEMBER}
+    sizes = {info.filename: info.file_size for info in archive.infolist() if info.filename not in _UNLISTED}
     _check_listing(set(sizes), {member.path for member in manifest.members}, where)
     for member in manifest.members:
         if sizes[member.path] != member.bytes:
@@ -193,7 +225,7 @@ def _check_manifest(manifest: Manifest, where: str) -> None:
         _check_name(member.path, where)
         if not _SHA256.fullmatch(member.sha256) or member.bytes < 0:
             raise BundleError(f"{where}: member '{member.path}' needs a size and a sha256 of 64 hex digits")
-    _check_unique([MANIFEST_MEMBER, *(member.path for member in manifest.members)], "the manifest lists member", where)
+    _check_unique([*_UNLISTED, *(member.path for member in manifest.members)], "the manifest lists member", where)
     if not manifest.variants:
         raise BundleError(f"{where}: the manifest lists no variant, so nothing can run; build the bundle again")
     _check_unique([variant.id for variant in manifest.variants], "the manifest lists variant", where)

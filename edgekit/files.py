@@ -31,10 +31,11 @@ _locks: dict[Path, Lock] = {}  # of what `make_once` makes
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path in the same folder; rename it to `path` on success, remove it otherwise.
 
-    Raises OutputError when the folder cannot be written to or the disk is full.
+    The file gets `mode`, less the umask; until then its owner alone can read it. Raises OutputError when the folder
+    cannot be written to or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(mode & ~_umask())
         temporary.replace(path)
     except OSError as problem:
         reason = problem.strerror or problem

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgekit.errors import BundleError, ConfigError, did_you_mean
-from edgekit.strict import parse
+from edgekit.strict import canonical_json, parse
 from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Quantization, TensorSpec
 
@@ -117,17 +117,14 @@ class Manifest:
 
 
 def to_bytes(manifest: Manifest) -> bytes:
-    """Canonical JSON: sorted keys, no spaces, UTF-8, newline at the end. Equal manifests give equal bytes."""
-    text = json.dumps(
-        dataclasses.asdict(manifest), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return text.encode() + b"\n"
+    """Canonical JSON: equal manifests give equal bytes."""
+    return canonical_json(dataclasses.asdict(manifest))
 
 
 def from_bytes(content: bytes, *, where: str) -> Manifest:
     """Parse canonical JSON.
 
-    Raises BundleError on a version this edgekit cannot read, an unknown or missing key, or a wrong type.
+    Raises BundleError on a version this edgekit cannot read, an unknown or missing key, a wrong type, or another form.
     """
     try:
         parsed = json.loads(content)
@@ -139,4 +136,7 @@ def from_bytes(content: bytes, *, where: str) -> Manifest:
             f"{where}: format_version is {version!r}, this edgekit reads {FORMAT_VERSION}; "
             "install the edgekit that made it"
         )
-    return parse(Manifest, parsed, where=f"{where}: {MANIFEST_MEMBER}", error=BundleError)
+    manifest = parse(Manifest, parsed, where=f"{where}: {MANIFEST_MEMBER}", error=BundleError)
+    if canonical_json(parsed) != content:  # a key twice, other spaces: two readers could read two things
+        raise BundleError(f"{where}: {MANIFEST_MEMBER} is not in canonical form; build the bundle again")
+    return manifest

@@ -6,6 +6,7 @@ Part of the device side, where the manifest is read: standard library only.
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping
@@ -24,6 +25,12 @@ def parse(cls: type[T], mapping: object, *, where: str, error: type[EdgekitError
     """
     parsed: T = _Parser(where, error).table(cls, mapping, "")
     return parsed
+
+
+def canonical_json(content: object) -> bytes:
+    """Sorted keys, no spaces, UTF-8, newline at the end: equal content gives equal bytes."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
 
 
 @dataclasses.dataclass(frozen=True)

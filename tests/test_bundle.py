@@ -14,6 +14,7 @@ from edgekit import manifest as manifest_format
 from edgekit.bundle import MANIFEST_LIMIT_BYTES, Bundle, write_bundle
 from edgekit.errors import BundleError, OutputError
 from edgekit.manifest import MANIFEST_MEMBER, Manifest, Member
+from edgekit.strict import canonical_json
 from tests.tiny_models import Part, manifest_of, member, pack
 
 CONTENTS = {"golden.npz": b"golden" * 50, "onnx-fp32.onnx": bytes(range(256)), "tflite-int8.tflite": b"\0" * 5000}
@@ -306,6 +307,11 @@ class TestRefusals:
         content = json.dumps({**parsed, "lables": []}).encode()
         refused(zipped(tmp_path / "b.edgekit", {**good_entries(), MANIFEST_MEMBER: content}), "'labels'")
 
+    @pytest.mark.parametrize("change", [(b'{"', b'{ "'), (b'{"', b'{"name":"other","'), (b"}\n", b"}")])
+    def test_a_manifest_in_another_form(self, tmp_path: Path, change: tuple[bytes, bytes]) -> None:
+        content = manifest_format.to_bytes(example_manifest()).replace(*change, 1)
+        refused(zipped(tmp_path / "b.edgekit", {**good_entries(), MANIFEST_MEMBER: content}), "not in canonical form")
+
     def test_no_variants(self, tmp_path: Path) -> None:
         manifest = dataclasses.replace(example_manifest(), variants=())
         refused(zipped(tmp_path / "b.edgekit", good_entries(manifest)), "lists no variant, so nothing can run")
@@ -364,7 +370,7 @@ class TestRefusals:
         for key in path[:-1]:
             place = place[key]
         place[path[-1]] = value
-        refused(zipped(tmp_path / "b.edgekit", {**good_entries(), MANIFEST_MEMBER: json.dumps(parsed).encode()}), words)
+        refused(zipped(tmp_path / "b.edgekit", {**good_entries(), MANIFEST_MEMBER: canonical_json(parsed)}), words)
 
     def test_any_byte_changed_is_refused_or_harmless(self, tmp_path: Path) -> None:
         path = pack(tmp_path)

@@ -24,6 +24,9 @@ VERBS: Mapping[str, str] = {
     "run": "run a bundle once on arrays from an .npz file",
     "bench": "measure a bundle's latency",
     "test": "run the device tests on a bundle",
+    "keygen": "make a pair of keys to sign bundles with",
+    "sign": "put a signature into a bundle",
+    "verify": "check every member of a bundle, and its signatures",
     "targets": "list the device profiles, or show one",
     "doctor": "say what works on this machine and how to get the rest",
 }

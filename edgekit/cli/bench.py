@@ -7,9 +7,10 @@ import dataclasses
 from pathlib import Path
 
 from edgekit.bundle import Bundle
-from edgekit.cli.output import emit, progress
+from edgekit.cli.output import add_require_signature, emit, progress, trust_of
 from edgekit.runtime import survey
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
+from edgekit.trust import check_signature
 
 HERE = "local:"
 
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--warmup", type=int, default=DEFAULT_WARMUP, metavar="N", help="untimed runs before them")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--device", metavar="URL", help="measure there (default: in this process)")
+    add_require_signature(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _bench_here(args: argparse.Namespace) -> survey.BenchReply:
     with Bundle.open(args.bundle) as bundle:
+        check_signature(bundle, require=args.require_signature, trust=args.trust)
         counts = {"warmup": args.warmup, "runs": args.runs, "threads": args.threads}
         return survey.bench(bundle, [args.variant], **counts, progress=progress)
 
@@ -58,5 +61,5 @@ def _bench_there(args: argparse.Namespace) -> survey.BenchReply:
 
     with opened_device(args.device) as device:
         progress(f"measuring on {args.device}")
-        deployed = deploy(args.bundle, device)
+        deployed = deploy(args.bundle, device, **trust_of(args))
         return deployed.bench(args.variant, warmup=args.warmup, runs=args.runs, threads=args.threads)

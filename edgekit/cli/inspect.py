@@ -14,6 +14,7 @@ from edgekit.cli.table import table
 from edgekit.conversion import Inspection
 from edgekit.manifest import Manifest
 from edgekit.tensors import TensorSpec
+from edgekit.trust import TRUSTED, Signer, describe, signers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     if args.file.suffix == ".edgekit":
         with Bundle.open(args.file) as bundle:
             bundle.verify()
-            emit(args, _bundle_json(bundle.manifest), _bundle_text(bundle.manifest))
+            signed = signers(bundle)
+            emit(args, _bundle_json(bundle.manifest, signed), _bundle_text(bundle.manifest, signed))
         return 0
     sys.path.insert(0, "")  # module:function may stand in this folder
     quiet_tensorflow()
@@ -42,11 +44,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _bundle_json(manifest: Manifest) -> dict[str, object]:
+def _bundle_json(manifest: Manifest, signed: tuple[Signer, ...]) -> dict[str, object]:
     return {
         "name": manifest.name,
         "version": manifest.version,
-        "signed_by": [],
+        "signed_by": [it.key_id for it in signed if it.status == TRUSTED],
+        "signatures": [dataclasses.asdict(it) for it in signed],
         "format": "bundle",
         "inputs": [dataclasses.asdict(item) for item in manifest.inputs],
         "outputs": [dataclasses.asdict(item) for item in manifest.outputs],
@@ -54,13 +57,14 @@ def _bundle_json(manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _bundle_text(manifest: Manifest) -> str:
+def _bundle_text(manifest: Manifest, signed: tuple[Signer, ...]) -> str:
     rows = [("variant", "bytes", "engine", "metrics", "targets")]
     for variant in manifest.variants:
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in variant.metrics.items())
         rows.append((variant.id, f"{variant.member.bytes:,}", variant.engine, metrics, ", ".join(variant.targets)))
     ports = _ports([item.spec for item in manifest.inputs], manifest.outputs)
-    return f"{manifest.name} {manifest.version}, every member's hash verified, not signed\n{ports}\n\n{table(rows)}"
+    said = describe(signed)
+    return f"{manifest.name} {manifest.version}, every member's hash verified, {said}\n{ports}\n\n{table(rows)}"
 
 
 def _model_text(found: Inspection) -> str:

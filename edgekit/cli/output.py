@@ -11,10 +11,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TypedDict
 
 from edgekit.errors import ConfigError
 
 _STDERR = 2
+
+
+class Trust(TypedDict):
+    """See `trust_of`."""
+
+    require_signature: bool
+    trust: Path | None
 
 
 def emit(args: argparse.Namespace, result: Mapping[str, object], text: str) -> None:
@@ -39,6 +47,20 @@ def add_architecture(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--architecture", metavar="MODULE:FUNCTION", help="builds the model whose weights alone the file holds"
     )
+
+
+def add_require_signature(parser: argparse.ArgumentParser) -> None:
+    """Declare --require-signature and --trust."""
+    parser.add_argument("--require-signature", action="store_true", help="refuse a bundle that no trusted key signed")
+    parser.add_argument(
+        "--trust", type=Path, metavar="DIR",
+        help="a folder of trusted .pub keys (default: ~/.config/edgekit/trust and /etc/edgekit/trust)",
+    )  # fmt: skip
+
+
+def trust_of(args: argparse.Namespace) -> Trust:
+    """What --require-signature and --trust say, as the keyword arguments of `open_bundle` and `deploy`."""
+    return {"require_signature": args.require_signature, "trust": args.trust}
 
 
 def add_lengths(parser: argparse.ArgumentParser) -> None:

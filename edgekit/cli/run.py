@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from edgekit.cli.output import emit
+from edgekit.cli.output import add_require_signature, emit, trust_of
 from edgekit.runtime import Choice, open_bundle
 from edgekit.runtime.arrays import read_inputs, write_npz
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", metavar="ID", help="a variant of the bundle (default: the best that runs here)")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--device", metavar="URL", help="run it there (default: in this process)")
+    add_require_signature(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_here(args: argparse.Namespace) -> Choice:
-    with open_bundle(args.bundle, variant=args.variant, threads=args.threads) as session:
+    with open_bundle(args.bundle, variant=args.variant, threads=args.threads, **trust_of(args)) as session:
         write_npz(args.output, session.run(read_inputs(args.input, session.inputs)))
         return session.choice
 
@@ -39,7 +40,7 @@ def _run_there(args: argparse.Namespace) -> Choice:
     from edgekit.devices import deploy, opened_device
 
     with opened_device(args.device) as device:
-        deployed = deploy(args.bundle, device)
+        deployed = deploy(args.bundle, device, **trust_of(args))
         inputs = read_inputs(args.input, [item.spec for item in deployed.manifest.inputs])
         result = deployed.run(inputs, variant=args.variant, threads=args.threads)
     write_npz(args.output, result.outputs)

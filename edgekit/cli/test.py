@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 
 from edgekit.bundle import Bundle
-from edgekit.cli.output import emit
+from edgekit.cli.output import add_require_signature, emit
 from edgekit.devices import opened_device
 from edgekit.devices.testing import run_device_tests
+from edgekit.trust import check_signature
 
 _BROKEN = 3  # device trouble
 
@@ -19,11 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="local:", metavar="URL", help="where to test it (default: local:)")
     parser.add_argument("--require-device", action="store_true", help="a variant without its engine there fails")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML with the figures")
+    add_require_signature(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Test and say how it ended: 0 passed, 1 a test failed, 3 the device is broken."""
     with Bundle.open(args.bundle) as bundle, opened_device(args.device):
+        check_signature(bundle, require=args.require_signature, trust=args.trust)
         bundle.verify()  # a damaged bundle or a device that is not there is one line, not a failed test
     outcome = run_device_tests(
         args.bundle, args.device, require_device=args.require_device, junit=args.junit, stream=True

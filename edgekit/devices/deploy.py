@@ -23,6 +23,7 @@ from edgekit.runtime.survey import BenchReply, GoldenReply, Probe, RunReply, Ver
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
 from edgekit.strict import parse
 from edgekit.tensors import Array
+from edgekit.trust import check_signature
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,21 @@ TIMEOUT_S = 600.0
 Reply = TypeVar("Reply")
 
 
-def deploy(path: Path, device: Transport, *, timeout_s: float = TIMEOUT_S) -> DeployedBundle:
+def deploy(
+    path: Path,
+    device: Transport,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    require_signature: bool = False,
+    trust: Path | None = None,
+) -> DeployedBundle:
     """Check a bundle here, then push the runtime and the bundle. Raises BundleError, DeviceError.
 
-    `timeout_s` bounds every later question to the device.
+    `timeout_s` bounds every later question to the device. `require_signature` and `trust` are as `open_bundle` takes
+    them, for the check here; a policy on the device holds there.
     """
     with Bundle.open(path) as bundle:
+        check_signature(bundle, require=require_signature, trust=trust)
         manifest = bundle.manifest
     with tempfile.TemporaryDirectory(prefix="edgekit-deploy-") as folder:
         zipapp = Path(folder, "runtime.pyz")

@@ -10,7 +10,8 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn  # Any: a reply is any of several dataclasses
 
@@ -18,8 +19,9 @@ from edgekit.bundle import Bundle
 from edgekit.errors import ConfigError, EdgekitError
 from edgekit.runtime import survey
 from edgekit.runtime.arrays import read_inputs, write_npz
-from edgekit.runtime.opening import open_bundle
+from edgekit.runtime.opening import open_session
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
+from edgekit.trust import check_signature
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,18 +65,20 @@ class _Parser(argparse.ArgumentParser):
 def _with_bundle(parser: argparse.ArgumentParser, answer: Any) -> argparse.ArgumentParser:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--require-signature", action="store_true")
+    parser.add_argument("--trust", type=Path)
     parser.set_defaults(answer=answer)
     return parser
 
 
 def _run(args: argparse.Namespace) -> survey.RunReply:
-    with open_bundle(args.bundle, variant=args.variant, threads=args.threads) as session:
+    with _opened(args) as bundle, open_session(bundle, variant=args.variant, threads=args.threads) as session:
         write_npz(args.output, session.run(read_inputs(args.input, session.inputs)))
         return survey.RunReply(session.choice)
 
 
 def _bench(args: argparse.Namespace) -> survey.BenchReply:
-    with Bundle.open(args.bundle) as bundle:
+    with _opened(args) as bundle:
         return survey.bench(
             bundle,
             survey.every_variant(bundle) if args.all else [args.variant],
@@ -86,14 +90,21 @@ def _bench(args: argparse.Namespace) -> survey.BenchReply:
 
 
 def _golden(args: argparse.Namespace) -> survey.GoldenReply:
-    with Bundle.open(args.bundle) as bundle:
+    with _opened(args) as bundle:
         variants = survey.every_variant(bundle) if args.all else [args.variant]
         return survey.golden(bundle, variants, threads=args.threads, progress=_progress)
 
 
 def _verify(args: argparse.Namespace) -> survey.VerifyReply:
-    with Bundle.open(args.bundle) as bundle:
+    with _opened(args) as bundle:
         return survey.VerifyReply(bundle.verify())
+
+
+@contextmanager
+def _opened(args: argparse.Namespace) -> Iterator[Bundle]:
+    with Bundle.open(args.bundle) as bundle:
+        check_signature(bundle, require=args.require_signature, trust=args.trust)
+        yield bundle
 
 
 def _progress(message: str) -> None:

@@ -13,22 +13,32 @@ from edgekit.runtime.choosing import Choice, Rejected, ranked
 from edgekit.runtime.engines import EngineStatus, find_engines, load_engine, why_not
 from edgekit.runtime.session import Session, Signature
 from edgekit.tensors import TensorSpec
+from edgekit.trust import check_signature
 
 
 def open_bundle(
-    path: str | Path, *, variant: str | None = None, engine: str | None = None, threads: int = 1
+    path: str | Path,
+    *,
+    variant: str | None = None,
+    engine: str | None = None,
+    threads: int = 1,
+    require_signature: bool = False,
+    trust: Path | None = None,
 ) -> Session:
     """Open the best variant of a bundle that runs here, or the one that is named.
 
     int8 comes before fp16 before fp32, and LiteRT before ONNX Runtime; `Session.choice` says what was chosen and why
-    each other variant was not. Raises BundleError, EngineError when nothing runs here, ConfigError.
+    each other variant was not. With `require_signature`, or where a policy demands it (`edgekit.trust`), a key of the
+    folder `trust` must have signed the bundle. Raises BundleError, EngineError when nothing runs here, ConfigError.
     """
     with Bundle.open(path) as bundle:
+        check_signature(bundle, require=require_signature, trust=trust)
         return open_session(bundle, variant=variant, engine=engine, threads=threads)
 
 
 def open_session(bundle: Bundle, *, variant: str | None = None, engine: str | None = None, threads: int = 1) -> Session:
     """`open_bundle` on a bundle that is open already; the session does not need it afterwards."""
+    check_signature(bundle)  # whoever opened it, a policy holds
     if engine is not None:
         load_engine(engine)
     candidates = ranked(bundle.manifest.variants) if variant is None else [bundle.variant(variant)]
