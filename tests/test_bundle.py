@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import stat
 import zipfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from edgekit import manifest as manifest_format
 from edgekit.bundle import MANIFEST_LIMIT_BYTES, Bundle, write_bundle
 from edgekit.errors import BundleError, OutputError
-from edgekit.manifest import MANIFEST_MEMBER, Manifest, Member
+from edgekit.manifest import MANIFEST_MEMBER, Binding, Golden, Input, Manifest, Member, Provenance, Variant
 from edgekit.strict import canonical_json
 from tests.tiny_models import Part, manifest_of, member, pack
 
@@ -382,3 +383,10 @@ class TestRefusals:
             with contextlib.suppress(BundleError), Bundle.open(path) as bundle:
                 bundle.verify()
                 assert bundle.manifest == manifest
+
+
+def test_the_format_is_written_down_field_by_field() -> None:
+    table = Path(__file__).parents[1].joinpath("docs/bundle-format.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"`(\w+)(?:\[\])?`", table.split("## The manifest")[1]))
+    kinds = (Manifest, Variant, Member, Binding, Input, Golden, Provenance)
+    assert words >= {field.name for kind in kinds for field in dataclasses.fields(kind)}
