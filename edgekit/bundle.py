@@ -217,10 +217,14 @@ def _check_entry(info: zipfile.ZipInfo, where: str) -> None:
 def _check_name(name: str, where: str) -> None:
     parts = name.split("/")
     if not name.isprintable() or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
-        raise BundleError(f"{where}: member {name!r} has a path that leaves the bundle or is not portable")
+        raise BundleError(f"{where}: {name!r} is a path that leaves the bundle or is not portable")
 
 
 def _check_manifest(manifest: Manifest, where: str) -> None:
+    for word in (manifest.name, manifest.version):  # files are called by them
+        _check_name(word, where)
+        if "/" in word:
+            raise BundleError(f"{where}: the model is called {manifest.name!r} {manifest.version!r}, expected no '/'")
     for member in manifest.members:
         _check_name(member.path, where)
         if not _SHA256.fullmatch(member.sha256) or member.bytes < 0:

@@ -238,7 +238,7 @@ class TestRefusals:
         manifest = example_manifest()
         golden = dataclasses.replace(manifest.golden, member=member("../golden.npz", CONTENTS["golden.npz"]))
         entries = good_entries(dataclasses.replace(manifest, golden=golden))
-        refused(zipped(tmp_path / "b.edgekit", entries), "'../golden.npz' has a path that leaves the bundle")
+        refused(zipped(tmp_path / "b.edgekit", entries), "'../golden.npz' is a path that leaves the bundle")
 
     def test_a_symbolic_link(self, tmp_path: Path) -> None:
         def link(info: zipfile.ZipInfo) -> None:

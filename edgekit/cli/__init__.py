@@ -24,6 +24,7 @@ VERBS: Mapping[str, str] = {
     "run": "run a bundle once on arrays from an .npz file",
     "bench": "measure a bundle's latency",
     "test": "run the device tests on a bundle",
+    "unpack": "write a bundle's model as plain files for an app",
     "keygen": "make a pair of keys to sign bundles with",
     "sign": "put a signature into a bundle",
     "verify": "check every member of a bundle, and its signatures",
