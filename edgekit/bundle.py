@@ -25,6 +25,7 @@ from edgekit.errors import BundleError, did_you_mean
 from edgekit.files import UNREADABLE_ZIP, atomic
 from edgekit.manifest import MANIFEST_MEMBER, Binding, Input, Manifest, Member, Variant
 from edgekit.signatures import SIGNATURE_MEMBER, SIGNATURES_LIMIT_BYTES, Signature
+from edgekit.zip_layout import find_hole
 
 MANIFEST_LIMIT_BYTES = 16 << 20
 
@@ -97,6 +98,7 @@ class Bundle:
             bundle = cls(path, archive, _read_manifest(archive, path.name), _read_signatures(archive, path.name))
             _check_manifest(bundle.manifest, path.name)
             _check_sizes(archive, bundle.manifest, path.name)
+            _check_layout(archive, path)
         except BaseException:
             archive.close()
             raise
@@ -165,6 +167,16 @@ def _open_archive(path: Path) -> zipfile.ZipFile:
         raise BundleError(f"{path.name}: not an edgekit bundle, or cut short ({problem}); {_AGAIN}") from problem
 
 
+def _check_layout(archive: zipfile.ZipFile, path: Path) -> None:
+    try:
+        with path.open("rb") as stream:
+            hole = find_hole(archive, stream)
+    except UNREADABLE_ZIP as problem:
+        raise BundleError(f"{path.name}: cut short or changed ({problem}); {_AGAIN}") from problem
+    if hole is not None:
+        raise BundleError(f"{path.name}: it holds bytes that no member has: {hole}; {_AGAIN}")
+
+
 def _read_manifest(archive: zipfile.ZipFile, where: str) -> bytes:
     infos = archive.infolist()
     for info in infos:
@@ -215,8 +227,13 @@ def _check_entry(info: zipfile.ZipInfo, where: str) -> None:
 
 
 def _check_name(name: str, where: str) -> None:
-    parts = name.split("/")
-    if not name.isprintable() or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
+    parts = name.split("/")  # Windows takes "a." and "a " for "a"
+    if (
+        not name.isprintable()
+        or "\\" in name
+        or ":" in name
+        or any(part != part.rstrip(". ") or not part for part in parts)
+    ):
         raise BundleError(f"{where}: {name!r} is a path that leaves the bundle or is not portable")
 
 
@@ -276,8 +293,8 @@ def _check_dtype(name: str, dtype: str, where: str) -> None:
 
 
 def _check_unique(names: list[str], kind: str, where: str) -> None:
-    name, times = Counter(names).most_common(1)[0] if names else ("", 0)
-    if times > 1:
+    name, times = Counter(map(str.casefold, names)).most_common(1)[0] if names else ("", 0)
+    if times > 1:  # on a file system that takes upper and lower case for the same, too
         raise BundleError(f"{where}: {kind} '{name}' {times} times, expected once; build the bundle again")
 
 

@@ -128,6 +128,7 @@ def from_bytes(content: bytes, *, where: str) -> Manifest:
     """
     try:
         parsed = json.loads(content)
+        canonical = canonical_json(parsed)  # NaN and infinity have none
     except (ValueError, RecursionError) as problem:
         raise BundleError(f"{where}: {MANIFEST_MEMBER} is not JSON ({problem}); build the bundle again") from problem
     version = parsed.get("format_version") if isinstance(parsed, dict) else None
@@ -137,6 +138,6 @@ def from_bytes(content: bytes, *, where: str) -> Manifest:
             "install the edgekit that made it"
         )
     manifest = parse(Manifest, parsed, where=f"{where}: {MANIFEST_MEMBER}", error=BundleError)
-    if canonical_json(parsed) != content:  # a key twice, other spaces: two readers could read two things
+    if canonical != content:  # a key twice, other spaces: two readers could read two things
         raise BundleError(f"{where}: {MANIFEST_MEMBER} is not in canonical form; build the bundle again")
     return manifest
