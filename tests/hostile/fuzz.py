@@ -3,8 +3,8 @@
     python -m tests.hostile.fuzz tests/hostile/corpus -max_total_time=300
 
 Each input is read as a bundle, and as the manifest and the signatures of a bundle whose checksums are right. New inputs
-that reach new code are added to the folder. Whatever comes out
-but a BundleError is a fault of the reader, and ends the run with its input.
+that reach new code are added to the folder. Whatever comes out but a BundleError is a fault of the reader, and ends the
+run with its input.
 """
 
 from __future__ import annotations
