@@ -50,6 +50,30 @@ class DeviceError(EdgekitError):
     exit_code = 3
 
 
+class LinkError(DeviceError):
+    """The connection broke; the one fault that is tried again."""
+
+
+class OfflineError(DeviceError):
+    """Nothing answers at that address."""
+
+
+class UnauthorizedError(DeviceError):
+    """The device does not let us in."""
+
+
+class HostKeyError(DeviceError):
+    """Another machine than the known one answers, or one that is not known."""
+
+
+class DeviceTimeoutError(DeviceError):
+    """A command, or the device, was not done in time."""
+
+
+class DeviceFullError(DeviceError):
+    """The device has no space left."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`"; did you mean 'int8'?"` when a known word is close, else the list of what is known."""
     names = sorted(known)

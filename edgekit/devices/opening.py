@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from edgekit.devices.local import LocalTransport
+from edgekit.devices.ssh import SshTransport
 from edgekit.devices.transport import Transport
 from edgekit.errors import ConfigError, DeviceError, did_you_mean
 
-_LATER = ("ssh", "adb")
+_LATER = ("adb",)
 _EXAMPLES = ("local:", "ssh://user@host:port", "adb:SERIAL")
 
 
@@ -31,6 +32,8 @@ def open_device(url: str) -> Transport:
     if url == LocalTransport.url:
         return LocalTransport()
     scheme, colon, _ = url.partition(":")
+    if colon and scheme == "ssh":
+        return SshTransport(url)
     if colon and scheme in _LATER:
         raise DeviceError(f"{url}: this version of edgekit does not speak {scheme} yet; use local:")
     raise ConfigError(f"'{url}' is not a device URL{did_you_mean(url, _EXAMPLES)}")

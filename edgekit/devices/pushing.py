@@ -15,7 +15,16 @@ FOLDER = "edgekit"
 _TIMEOUT_S = 60.0
 # Each runs as `python -c CODE ARGUMENT…` on the device, which may lack sha256sum.
 _MAKE_FOLDER = "import os, sys; os.makedirs(sys.argv[1], exist_ok=True)"
-_RENAME = "import os, sys; os.replace(sys.argv[1], sys.argv[2])"
+_RENAME = """
+import os, sys
+def to_disk(path):
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+to_disk(sys.argv[1])  # or a power cut leaves the name without the bytes
+os.replace(sys.argv[1], sys.argv[2])
+to_disk(os.path.dirname(sys.argv[2]) or ".")
+"""
 _REMOVE = "import os, sys; [os.remove(name) for name in sys.argv[1:] if os.path.exists(name)]"
 _HASH = """
 import hashlib, json, os, sys

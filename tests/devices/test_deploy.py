@@ -14,20 +14,22 @@ from tests.tiny_models import IMAGES, expected
 
 
 @pytest.fixture
-def deployed(tiny_bundle: Path, device: LocalTransport) -> DeployedBundle:
-    return deploy(tiny_bundle, device)
+def deployed(tiny_bundle: Path, local_device: LocalTransport) -> DeployedBundle:
+    return deploy(tiny_bundle, local_device)
 
 
-def test_the_runtime_and_the_bundle_are_all_that_is_there(deployed: DeployedBundle, device: LocalTransport) -> None:
-    files = {str(path.relative_to(device.root)) for path in device.root.rglob("*") if path.is_file()}
+def test_the_runtime_and_the_bundle_are_all_that_is_there(
+    deployed: DeployedBundle, local_device: LocalTransport
+) -> None:
+    files = {str(path.relative_to(local_device.root)) for path in local_device.root.rglob("*") if path.is_file()}
     assert files == {deployed.runtime, deployed.remote}
     assert deployed.manifest.name == "tiny"
 
 
-def test_a_bundle_that_is_none_never_leaves(tmp_path: Path, device: LocalTransport) -> None:
+def test_a_bundle_that_is_none_never_leaves(tmp_path: Path, local_device: LocalTransport) -> None:
     with pytest.raises(BundleError, match=r"no such file"):
-        deploy(tmp_path / "none.edgekit", device)
-    assert list(device.root.iterdir()) == []
+        deploy(tmp_path / "none.edgekit", local_device)
+    assert list(local_device.root.iterdir()) == []
 
 
 def test_probe(deployed: DeployedBundle) -> None:
@@ -36,11 +38,11 @@ def test_probe(deployed: DeployedBundle) -> None:
     assert [engine.name for engine in probe.engines] == ["litert", "onnxruntime"]
 
 
-def test_run_leaves_no_file_there(deployed: DeployedBundle, device: LocalTransport) -> None:
+def test_run_leaves_no_file_there(deployed: DeployedBundle, local_device: LocalTransport) -> None:
     result = deployed.run({"image": IMAGES}, variant="tflite-fp32", threads=2)
     np.testing.assert_allclose(result.outputs["scores"], expected(IMAGES), atol=1e-6)
     assert (result.choice.variant, result.choice.threads) == ("tflite-fp32", 2)
-    assert not list(device.root.rglob("*.npz*"))
+    assert not list(local_device.root.rglob("*.npz*"))
 
 
 def test_bench(deployed: DeployedBundle) -> None:
@@ -61,29 +63,29 @@ def test_verify(deployed: DeployedBundle) -> None:
     assert deployed.verify().members == deployed.manifest.members
 
 
-def test_a_bundle_changed_on_the_device(deployed: DeployedBundle, device: LocalTransport) -> None:
-    path = device.root / deployed.remote
+def test_a_bundle_changed_on_the_device(deployed: DeployedBundle, local_device: LocalTransport) -> None:
+    path = local_device.root / deployed.remote
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(BundleError, match=r"tiny-1.0.0.edgekit: not an edgekit bundle, or cut short"):
         deployed.verify()
 
 
-def test_the_users_mistakes_come_back_as_their_own_type(deployed: DeployedBundle, device: LocalTransport) -> None:
+def test_the_users_mistakes_come_back_as_their_own_type(deployed: DeployedBundle, local_device: LocalTransport) -> None:
     with pytest.raises(DataError, match=r"tiny-1.0.0.edgekit: unknown input 'imag'; did you mean 'image'\?"):
         deployed.run({"imag": IMAGES})
-    assert not list(device.root.rglob("*.npz*"))
+    assert not list(local_device.root.rglob("*.npz*"))
     with pytest.raises(BundleError, match=r"no variant 'int8'"):
         deployed.bench("int8")
 
 
-def test_a_runtime_that_breaks(deployed: DeployedBundle, device: LocalTransport) -> None:
-    (device.root / deployed.runtime).write_text("import sys; print('noise'); sys.exit('no numpy here')")
+def test_a_runtime_that_breaks(deployed: DeployedBundle, local_device: LocalTransport) -> None:
+    (local_device.root / deployed.runtime).write_text("import sys; print('noise'); sys.exit('no numpy here')")
     with pytest.raises(DeviceError, match=r"runtime.pyz probe: exit code 1; stderr: no numpy here"):
         deployed.probe()
 
 
-def test_a_device_that_takes_too_long(tiny_bundle: Path, device: LocalTransport) -> None:
-    deployed = deploy(tiny_bundle, device, timeout_s=0.01)
+def test_a_device_that_takes_too_long(tiny_bundle: Path, local_device: LocalTransport) -> None:
+    deployed = deploy(tiny_bundle, local_device, timeout_s=0.01)
     with pytest.raises(DeviceError, match=r"was not done after 0.01 s"):
         deployed.probe()
 

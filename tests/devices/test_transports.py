@@ -57,16 +57,16 @@ class TestContract:
         device.close()
 
 
-def test_the_folder_goes_away(device: LocalTransport) -> None:
-    assert device.root.is_dir()
-    device.close()
-    assert not device.root.exists()
+def test_the_folder_goes_away(local_device: LocalTransport) -> None:
+    assert local_device.root.is_dir()
+    local_device.close()
+    assert not local_device.root.exists()
 
 
-def test_a_path_outside_the_folder(device: LocalTransport, tmp_path: Path) -> None:
+def test_a_path_outside_the_folder(local_device: LocalTransport, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DeviceError, match=r"'../evil' is outside the device's folder"):
-        device.push(tmp_path / "file", "../evil")
+        local_device.push(tmp_path / "file", "../evil")
 
 
 def test_a_failure_shows_argv_code_and_the_last_lines() -> None:
@@ -77,6 +77,6 @@ def test_a_failure_shows_argv_code_and_the_last_lines() -> None:
     assert describe_failure(CommandResult(("a",), 5, "", "", 1.0), "local:").endswith("stderr: empty")
 
 
-def test_a_command_that_must_succeed(device: LocalTransport) -> None:
+def test_a_command_that_must_succeed(local_device: LocalTransport) -> None:
     with pytest.raises(DeviceError, match=r"exit code 7"):
-        checked(device, [device.python, "-c", "raise SystemExit(7)"], timeout_s=60)
+        checked(local_device, [local_device.python, "-c", "raise SystemExit(7)"], timeout_s=60)

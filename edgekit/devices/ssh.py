@@ -1,0 +1,184 @@
+"""A board over ssh: commands under a supervisor that outlives the connection, files that arrive whole."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar  # Any: the supervisor's replies, which are JSON
+
+from edgekit.devices import supervisor
+from edgekit.devices.ssh_client import SshClient, Target, parse_url
+from edgekit.devices.transport import CommandResult
+from edgekit.errors import DeviceError, DeviceFullError, DeviceTimeoutError, LinkError
+from edgekit.files import atomic
+
+ATTEMPTS = 4  # of what a broken link may have cut
+WAIT_S = 0.5  # before the second attempt; twice as long before each further one
+GRACE_S = 30.0  # for connecting and telling, beyond a command's own time
+COPY_S = 600.0
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class _Told:
+    """What the supervisor has told so far of one command."""
+
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)
+    status: dict[str, Any] | None = None
+
+    def take(self, line: bytes) -> None:
+        event = json.loads(line)
+        self.stdout += base64.b64decode(event.get("stdout", ""))
+        self.stderr += base64.b64decode(event.get("stderr", ""))
+        self.status = event.get("ended", self.status)
+
+
+class SshTransport:
+    """Files and commands in a folder of the device that stays, so that what is there need not come again."""
+
+    def __init__(self, url: str) -> None:
+        """Connect, and bring the supervisor. Raises ConfigError on another URL, DeviceError."""
+        self.target: Target = parse_url(url)
+        self.url = url
+        self.python = self.target.python
+        self._client = SshClient(self.target)
+        self._fetched: list[str] = []  # runs whose folders are no longer needed there
+        source = Path(supervisor.__file__).read_bytes()
+        self._supervisor = f"supervisor-{hashlib.sha256(source).hexdigest()[:16]}.py"
+        try:
+            self._retried(lambda: self._install(source))
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
+        """Run under the supervisor; what a broken link interrupts is heard to its end after a reconnect."""
+        identity, told = secrets.token_hex(8), _Told()
+        deadline = time.monotonic() + timeout_s + GRACE_S
+        try:
+            self._retried(lambda: self._follow(identity, argv, timeout_s, told, deadline))
+        except BaseException:
+            self._end(identity)
+            raise
+        self._fetched.append(identity)
+        status = told.status or {}
+        if status["problem"] is not None:
+            raise DeviceError(f"{self.url}: cannot start {shlex.join(argv)}: {status['problem']}")
+        if status["timed_out"]:
+            raise DeviceTimeoutError(f"{self.url}: {shlex.join(argv)} was not done after {timeout_s:g} s")
+        stdout, stderr = (bytes(part).decode(errors="replace") for part in (told.stdout, told.stderr))
+        return CommandResult(tuple(argv), status["exit_code"], stdout, stderr, status["elapsed_s"])
+
+    def push(self, local: Path, remote: str) -> None:
+        """Copy a file there, going on after a broken link where it stopped."""
+        inside, started = self._inside(remote), False
+
+        def attempt() -> None:
+            nonlocal started
+            offset = self._ask("size", inside)["size"] if started else 0
+            started = True
+            self._send_bytes(local, inside, offset)
+
+        self._retried(attempt)
+
+    def pull(self, remote: str, local: Path) -> None:
+        """Copy a file from there, going on after a broken link where it stopped."""
+        inside = self._inside(remote)
+        with atomic(local) as temporary:
+            self._retried(lambda: self._fetch_bytes(inside, temporary))
+
+    def close(self) -> None:
+        """End the connection; files stay on the device."""
+        self._client.close()
+
+    def _install(self, source: bytes) -> None:
+        folder, name = shlex.quote(self.target.folder), self._supervisor
+        line = f"mkdir -p {folder} && cd {folder} && cat > {name}.$$ && mv {name}.$$ {name}"
+        self._client.shell(line, source, timeout_s=GRACE_S)
+
+    def _follow(self, identity: str, argv: Sequence[str], timeout_s: float, told: _Told, deadline: float) -> None:
+        offsets = (str(len(told.stdout)), str(len(told.stderr)))
+        request = [
+            self.python,
+            self._supervisor,
+            "run",
+            identity,
+            str(timeout_s),
+            *offsets,
+            *self._fetched,
+            "--",
+            *argv,
+        ]
+        with self._client.calling(request, timeout_s=deadline - time.monotonic()) as call:
+            for line in call.stdout:
+                if line.endswith(b"\n"):  # one that was cut is told again
+                    told.take(line)
+        if told.status is None and call.fault is not None:
+            raise call.fault
+
+    def _send_bytes(self, local: Path, remote: str, offset: int) -> None:
+        with local.open("rb") as stream:
+            stream.seek(offset)
+            reply = self._ask("receive", remote, str(offset), stdin=stream, timeout_s=COPY_S)
+        if "problem" in reply:
+            kind = DeviceFullError if reply["full"] else DeviceError
+            raise kind(f"{self.url}: cannot copy {local} to {remote}: {reply['problem']}")
+        if reply["size"] != local.stat().st_size:
+            raise LinkError(f"{self.url}: {remote} has {reply['size']} of {local.stat().st_size} bytes")
+
+    def _fetch_bytes(self, remote: str, local: Path) -> None:
+        offset = local.stat().st_size
+        request = [self.python, self._supervisor, "send", remote, str(offset)]
+        with self._client.calling(request, timeout_s=COPY_S) as call, local.open("ab") as stream:
+            head = call.stdout.readline()
+            shutil.copyfileobj(call.stdout, stream)
+        if not head.endswith(b"\n") and call.fault is not None:
+            raise call.fault
+        reply = json.loads(head)
+        if "problem" in reply:
+            raise DeviceError(f"{self.url}: cannot copy {remote}: {reply['problem']}")
+        if local.stat().st_size != reply["size"]:
+            raise LinkError(f"{self.url}: {local.stat().st_size} of {reply['size']} bytes of {remote} arrived")
+
+    def _ask(self, *words: str, stdin: Any = subprocess.DEVNULL, timeout_s: float = GRACE_S) -> dict[str, Any]:
+        """One question to the supervisor, answered in one line."""
+        request = [self.python, self._supervisor, *words]
+        with self._client.calling(request, timeout_s=timeout_s, stdin=stdin) as call:
+            lines = call.stdout.read().splitlines()
+        if not lines and call.fault is not None:
+            raise call.fault
+        reply: dict[str, Any] = json.loads(lines[-1])
+        return reply
+
+    def _end(self, identity: str) -> None:
+        """Kill what may still run there; where that cannot be said, its own deadline does it."""
+        try:
+            self._ask("kill", identity)
+        except DeviceError:
+            return
+
+    def _retried(self, work: Callable[[], Result]) -> Result:
+        """Work that a broken link may cut: tried again, a bounded number of times. Other errors are not."""
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return work()
+            except LinkError:
+                time.sleep(WAIT_S * 2 ** (attempt - 1))
+        return work()
+
+    def _inside(self, remote: str) -> str:
+        path = PurePosixPath(remote)
+        if path.is_absolute() or ".." in path.parts:
+            raise DeviceError(f"{self.url}: '{remote}' is outside the device's folder")
+        return str(path)
