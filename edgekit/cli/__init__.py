@@ -23,6 +23,7 @@ VERBS: Mapping[str, str] = {
     "compare": "compare two files of one model: their outputs, and layer by layer with the culprits",
     "run": "run a bundle once on arrays from an .npz file",
     "bench": "measure a bundle's latency",
+    "deploy": "install a bundle on devices, or go back to the version before",
     "test": "run the device tests on a bundle",
     "unpack": "write a bundle's model as plain files for an app",
     "keygen": "make a pair of keys to sign bundles with",
