@@ -1,0 +1,91 @@
+"""Run by `edgekit.workers`: a file that the user brings is opened, put in order, tried, and written anew."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any  # Any: the request, which is JSON
+
+from edgekit import workers
+from edgekit.errors import ConversionError
+from edgekit_onnx.given import LEAST_OPSET
+from edgekit_onnx.opening_worker import limited
+from edgekit_onnx.outside import bring_in, check_outside
+from edgekit_onnx.reading import MOST_BYTES, opset_of, read_model
+from edgekit_onnx.tidying import tidied
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_ERRORS_ONLY = 3
+_NATIVE = re.compile(r"^.*?/onnxruntime_src/.*?\) (?=[A-Z])")  # the place in its C++, before what it says
+
+
+def prepare(request: dict[str, Any]) -> dict[str, object]:
+    """Write `output` from `path`, with the inputs' open sizes at `shapes`, in one file with its weights.
+
+    A file with nothing to put in order is copied as it is. Replies with `notes`.
+    """
+    path, output = Path(request["path"]), Path(request["output"])
+    size = path.stat().st_size
+    with limited(path, size):
+        model = read_model(path, weights=False)
+        size += check_outside(model, path)
+    _check_size(path, size, request["most_bytes"])
+    _check_opset(path, model)
+    with limited(path, size):
+        notes = _write(path, model, request["shapes"], output)
+        _try(path, output)
+    return {"notes": notes}
+
+
+def _check_size(path: Path, size: int, most: int) -> None:
+    if size > most:
+        raise ConversionError(
+            f"{path} has {size:,} bytes with the weights beside it, and what is made of it, like a member of a bundle, "
+            f"is one ONNX file of at most {most:,}: make the model smaller, or use it as it is with onnxruntime"
+        )
+
+
+def _check_opset(path: Path, model: ModelProto) -> None:
+    if opset_of(model) < LEAST_OPSET:
+        raise ConversionError(
+            f"{path}: opset {opset_of(model)}, expected {LEAST_OPSET} or newer: export it again with opset_version=17"
+        )
+
+
+def _write(path: Path, model: ModelProto, shapes: dict[str, Sequence[int]], output: Path) -> list[str]:
+    import onnx
+
+    outside = bring_in(model, path)
+    before = model.SerializeToString()
+    model, notes = tidied(model, shapes)
+    if not outside and model.SerializeToString() == before:
+        shutil.copyfile(path, output)
+    else:
+        onnx.save(model, str(output))
+    beside = [f"{outside:,} bytes of weights that lay beside it are in it now"] if outside else []
+    return [*beside, *notes]
+
+
+def _try(path: Path, output: Path) -> None:
+    """Raise ConversionError when ONNX Runtime does not open the file."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        onnx.checker.check_model(str(output), full_check=True)
+        onnxruntime.InferenceSession(str(output), options, providers=["CPUExecutionProvider"])
+    except Exception as problem:  # onnxruntime's exceptions have no other base
+        if isinstance(problem, MemoryError):
+            raise
+        reason = _NATIVE.sub("", " ".join(str(problem).split()))
+        raise ConversionError(f"{path}: onnxruntime {onnxruntime.__version__} does not run it ({reason})") from problem
+
+
+if __name__ == "__main__":
+    workers.serve(prepare)
