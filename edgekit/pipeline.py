@@ -212,9 +212,7 @@ class _Inputs:
         return {role: data for role, data in roles.items() if data is not None}
 
 
-def _load_model(
-    request: BuildRequest, converters: Mapping[str, Converter], folder: Path
-) -> LoadedModel | GivenModel:
+def _load_model(request: BuildRequest, converters: Mapping[str, Converter], folder: Path) -> LoadedModel | GivenModel:
     found = given_format(request.model)
     if found is not None:
         path = Path(str(request.model))

@@ -61,7 +61,9 @@ def _nodes() -> Iterator[Any]:
     before = IMAGE
     for number, group in ((1, 1), (2, 8)):
         scope, module = f"/layer{number}/layer{number}.0", f"layer{number}.0"
-        conv, norm, relu = (f"{scope}/{part}_output_0" for part in ("conv1/Conv", "bn1/BatchNormalization", "relu/Relu"))
+        conv, norm, relu = (
+            f"{scope}/{part}_output_0" for part in ("conv1/Conv", "bn1/BatchNormalization", "relu/Relu")
+        )
         statistics = [f"{module}.bn1.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
         yield helper.make_node(
             "Conv", [before, f"{module}.conv1.weight"], [conv], name=f"{scope}/conv1/Conv",

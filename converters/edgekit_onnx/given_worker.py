@@ -13,7 +13,7 @@ from edgekit.errors import ConversionError
 from edgekit_onnx.given import LEAST_OPSET
 from edgekit_onnx.opening_worker import limited
 from edgekit_onnx.outside import bring_in, check_outside
-from edgekit_onnx.reading import MOST_BYTES, opset_of, read_model
+from edgekit_onnx.reading import opset_of, read_model
 from edgekit_onnx.tidying import tidied
 
 if TYPE_CHECKING:

@@ -113,8 +113,8 @@ def _place(tensor: TensorProto, size: int, path: Path, descriptors: dict[str, in
         raise ConversionError(f"{where} have {length:,} bytes in '{location}', and their shape takes {size:,}")
     if offset + length > there:
         raise ConversionError(
-            f"{where} end at byte {offset + length:,} of '{location}', which has {there:,}: it was cut short or belongs "
-            "to another model; copy both files again"
+            f"{where} end at byte {offset + length:,} of '{location}', which has {there:,}: it was cut short or "
+            "belongs to another model; copy both files again"
         )
     return _Place(descriptors[location], offset, length)
 
@@ -161,7 +161,7 @@ def _open(name: str, flags: int, folder: int, location: str, where: str) -> int:
                 f"{where} are in '{location}', and '{name}' is a symbolic link: put the file itself beside the .onnx"
             ) from problem
         raise ConversionError(
-            f"{where} are in '{location}', which cannot be opened ({problem.strerror}): it belongs beside the .onnx file"
+            f"{where} are in '{location}', which cannot be opened ({problem.strerror}): it belongs beside the .onnx"
         ) from problem
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 MOST_BYTES = (1 << 31) - 1  # of one protocol buffer, and so of one .onnx file
+MOST_PARTS = 1_000_000
 
 _INSTALL = 'pip install "edgekit[onnx]"'
 _OPENER = "edgekit_onnx.opening_worker"
@@ -66,6 +67,7 @@ def read_model(path: Path, *, shapes: bool = False, weights: bool = True) -> Mod
     check_there(path)
     try:
         model = onnx.load(str(path), format="protobuf", load_external_data=False)
+        _check_count(model, path)
         _check_versions(model, path)
         outside = check_outside(model, path)
         _check_operators(model, path)
@@ -93,6 +95,13 @@ def opset_of(model: ModelProto) -> int:
     return next((item.version for item in model.opset_import if item.domain in _STANDARD), 0)
 
 
+def _check_count(model: ModelProto, path: Path) -> None:
+    """An empty node takes two bytes in a file, and far more of everything that looks at it."""
+    count = len(model.graph.node) + len(model.graph.initializer)
+    if count > MOST_PARTS:
+        raise ConversionError(f"{path}: {count:,} nodes and constants, at most {MOST_PARTS:,} are read")
+
+
 def _check_versions(model: ModelProto, path: Path) -> None:
     import onnx
 
@@ -111,7 +120,7 @@ def _check_operators(model: ModelProto, path: Path) -> None:
     for node in model.graph.node:
         if node.domain in _STANDARD and opset and not defs.has(node.op_type, opset, ""):
             raise ConversionError(
-                f"{path}: ONNX has no operator {node.op_type} in opset {opset} (node '{node.name or node.output[:1]}'): "
+                f"{path}: ONNX has no operator {node.op_type} in opset {opset} (node '{node.name}'): "
                 "export that layer with other operations, or with another opset"
             )
 

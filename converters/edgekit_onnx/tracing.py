@@ -70,7 +70,10 @@ class OnnxTrace:
         try:
             results = session.run([item.seen for item in items], feeds)
         except Exception as problem:  # onnxruntime's exceptions have no other base
-            raise ConversionError(f"{self._path}: onnxruntime failed while running: {problem}") from problem
+            reason = " ".join(str(problem).split())
+            raise ConversionError(
+                f"{self._path}: onnxruntime cannot run it one sample at a time ({reason})"
+            ) from problem
         computed = {item.name: result.astype(np.float32) for item, result in zip(items, results, strict=True)}
         return {**{item.name: given[item.name] for item in wanted if not item.made}, **computed}
 

@@ -25,7 +25,10 @@ STATEFUL = "tflite"  # the format that has state
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit convert`."""
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a .keras or .h5 file, a SavedModel folder, or a float .tflite or .onnx"
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="a .keras or .h5 file, a SavedModel folder, or a float .tflite or .onnx",
     )
     parser.add_argument("--to", required=True, metavar="FORMAT", help="tflite or onnx")
     parser.add_argument(
