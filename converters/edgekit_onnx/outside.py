@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
 
 _NOTHING = 0
+_STRING, _MESSAGE = 9, 11  # TYPE_STRING and TYPE_MESSAGE of a FieldDescriptor
 _PACKED_BITS = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
 _DRIVE = re.compile(r"[A-Za-z]:")
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not stop us
@@ -56,7 +57,7 @@ def _visit(model: ModelProto, path: Path, *, read: bool) -> int:
     with ExitStack() as opened:
         descriptors: dict[str, int] = {}
         places: list[tuple[TensorProto, _Place]] = []
-        for tensor in _tensors(model):
+        for tensor in _tensors(model, path):
             size = _bytes_of(tensor, path)
             if tensor.data_location == TensorProto.EXTERNAL:
                 places.append((tensor, _place(tensor, size, path, descriptors, opened)))
@@ -67,17 +68,24 @@ def _visit(model: ModelProto, path: Path, *, read: bool) -> int:
         return sum(place.length for _, place in places)
 
 
-def _tensors(message: Any) -> Iterator[TensorProto]:
-    """Every tensor, wherever in the file it stands: in bodies of loops, functions, attributes."""
+def _tensors(message: Any, path: Path) -> Iterator[TensorProto]:
+    """Every tensor, wherever in the file it stands: in bodies of loops, functions, attributes.
+
+    Raises ConversionError for a name that is no text, which protocol buffers let through as bytes.
+    """
     from onnx import TensorProto
 
     if isinstance(message, TensorProto):
         yield message
-        return
     for field, value in message.ListFields():
-        if field.message_type is not None:
-            for inner in [value] if hasattr(value, "ListFields") else value:
-                yield from _tensors(inner)
+        if field.type not in (_STRING, _MESSAGE):
+            continue
+        single = isinstance(value, str | bytes) or hasattr(value, "ListFields")
+        for inner in [value] if single else value:
+            if field.type == _MESSAGE:
+                yield from _tensors(inner, path)
+            elif isinstance(inner, bytes) and field.name != "doc_string":
+                raise ConversionError(f"{path}: not an ONNX model (its {field.name} {inner[:40]!r} is no UTF-8 text)")
 
 
 def _bytes_of(tensor: TensorProto, path: Path) -> int:
@@ -93,7 +101,7 @@ def _bytes_of(tensor: TensorProto, path: Path) -> int:
             f"{tuple(tensor.dims)}, which no weights have; export it again"
         )
     bits = _PACKED_BITS.get(kind or "") or 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    size = (prod(tensor.dims) * bits + 7) // 8
+    size: int = (prod(tensor.dims) * bits + 7) // 8
     if tensor.HasField("raw_data") and tensor.data_location != TensorProto.EXTERNAL and len(tensor.raw_data) != size:
         raise ConversionError(
             f"{path}: tensor '{tensor.name}' has {len(tensor.raw_data):,} bytes, and its shape {tuple(tensor.dims)} "

@@ -100,6 +100,14 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2, *length, size]) + content
 
 
+@pytest.mark.parametrize("name", [b"/fc/Gemm", b"fc.weight", b"Gemm"])
+def test_a_name_that_is_no_text(tmp_path: Path, name: bytes) -> None:
+    path = saved(tmp_path, lambda _: None)
+    path.write_bytes(path.read_bytes().replace(name, b"\xff" * len(name)))
+    with pytest.raises(ConversionError, match="is no UTF-8 text"):
+        read_model(path)
+
+
 def test_a_file_is_opened_in_a_process_of_its_own_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, called = saved(tmp_path, lambda _: None), []
 
