@@ -120,7 +120,7 @@ def _prepared(path: Path, converter: GivenConverter, work: Path, lengths: Length
     found = converter.inspect(file)
     chosen = parse_lengths(found.inputs, lengths)
     if chosen:
-        fixed = work / f"given-{chosen[0].name}{converter.suffix}".replace("/", "_")
+        fixed = work / f"given-fixed{converter.suffix}"
         notes = (*notes, *converter.prepare(file, fixed, shapes=chosen[0].shapes))
         file, found = fixed, converter.inspect(fixed)
     batch = _batch(found.inputs, path)

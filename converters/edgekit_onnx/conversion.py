@@ -68,6 +68,8 @@ class OnnxConverter:
             finished = is_finished(given, source.name, precision)
             if finished or precision == "fp32":
                 return _passed_through(source, precision, given, output, finished)
+            source = _quantizable(source, opset_of(given)) if precision == "int8" else source
+            del given  # its weights go before the workers read them
         model = self._make(source, precision, calibration)
         if precision == "int8":
             check_rules(model)
@@ -135,21 +137,22 @@ def _export(source: Source, model: Path, output: Path) -> dict[str, Any]:
     return _call("export_worker", request, f"converting '{source.name}' to ONNX")
 
 
-def _quantizable(source: Source) -> Path:
-    """The float file in an opset that has what int8 needs."""
-    path = _float_export(source)
-    if opset_of(read_model(path)) >= INT8_OPSET:
-        return path
-    request = {"model": str(path), "opset": INT8_OPSET}
+def _quantizable(source: Source, opset: int) -> Source:
+    """A given file of this opset, in one that has what int8 needs."""
+    if opset >= INT8_OPSET:
+        return source
+    request = {"model": str(source.float_model), "opset": INT8_OPSET}
     what = f"converting '{source.name}' to opset {INT8_OPSET}"
-    return make_once(
+    raised = make_once(
         source.work / f"float-opset-{INT8_OPSET}.onnx",
         lambda temporary: _call("opset_worker", {**request, "output": str(temporary)}, what),
     )
+    note = f"opset {opset} became {INT8_OPSET}, the first with a scale for each channel"
+    return replace(source, float_model=raised, notes=(*source.notes, note))
 
 
 def _quantize(source: Source, precision: str, samples: Sequence[Array]) -> ModelProto:
-    float_model = _quantizable(source) if precision == "int8" else _float_export(source)
+    float_model = _float_export(source)
     with _scratch(source) as folder:
         stored, path = Path(folder, "calibration.npz"), Path(folder, "quantized.onnx")
         np.savez(stored, *samples)
@@ -190,16 +193,6 @@ def _passed_through(source: Source, precision: str, model: ModelProto, output: P
     return replace(artifact, notes=(*artifact.notes, *said))
 
 
-def _notes(source: Source, model: ModelProto) -> tuple[str, ...]:
-    """What a reader of the report must know."""
-    several = (_FIRST,) if source.other_signatures else ()
-    if source.float_model.suffix != SUFFIX:
-        return several
-    before, after = opset_of(read_model(source.float_model)), opset_of(model)
-    raised = (f"opset {before} became {after}, the first with a scale for each channel",) if after != before else ()
-    return (*source.notes, *several, *raised)
-
-
 def _artifact(source: Source, precision: str, model: ModelProto, output: Path) -> Artifact:
     graph, inputs = model.graph, source.signature_names()
     return Artifact(
@@ -213,7 +206,7 @@ def _artifact(source: Source, precision: str, model: ModelProto, output: Path) -
         engine=ENGINE,
         engine_least_version=least_runtime(model),
         float_layers=float_layers(Graph(model)) if precision == "int8" else (),
-        notes=_notes(source, model),
+        notes=(*source.notes, *((_FIRST,) if source.other_signatures else ())),
     )
 
 

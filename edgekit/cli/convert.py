@@ -97,6 +97,7 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     lengths = lengths_of(args)
     if args.model.suffix in CONVERTED:
         _check_no_flag(args, "--state", args.state)
+        _check_no_flag(args, "--architecture", args.architecture)
         _check_no_signature(args)
         return converted_source(args.model, converter, work, lengths=lengths)
     # With oneDNN, TensorFlow's allocator keeps three times the weights and gives nothing back; nothing is trained here.

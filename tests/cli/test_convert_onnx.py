@@ -59,6 +59,10 @@ def test_keras_is_not_needed(torch_digits: TorchDigits, tmp_path: Path) -> None:
             ("--to", "onnx", "--signature", "a", "-o", "x.onnx"),
             "--signature is for a SavedModel without Keras, and digits",
         ),
+        (
+            ("--to", "onnx", "--architecture", "a:b", "-o", "x.onnx"),
+            "--architecture is for a Keras model, and digits.onnx",
+        ),
         (("--to", "onnx", "--precision", "int8", "-o", "x.onnx"), "needs calibration samples of 'input.1'"),
         (
             ("--to", "onnx", "--length", "input.1=8", "-o", "x.onnx"),

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from edgekit_onnx import conversion, converter, given_worker
+from edgekit_onnx import conversion, converter, given_worker, opset_worker
 from edgekit_onnx.engines import least_runtime
 from edgekit_onnx.given import is_finished, precision_of
 from edgekit_onnx.tidying import tidied
@@ -23,6 +23,19 @@ from tests.conftest import TorchDigits
 from tests.pytorch_files import IMAGE, SCORES, torch_model, with_outside_weights
 
 FLOAT = TensorProto.FLOAT
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are put in order in this process, which saves the start of another; the command line's tests have that."""
+    apart = conversion._call
+    workers = {"given_worker": given_worker.prepare, "opset_worker": opset_worker.raise_opset}
+
+    def call(worker: str, request: dict[str, Any], what: str) -> dict[str, Any]:
+        return workers[worker](request) if worker in workers else apart(worker, request, what)
+
+    monkeypatch.setattr(conversion, "_call", call)
+    monkeypatch.setattr(given_worker, "limited", lambda *_: nullcontext())
 
 
 def source_of(path: Path, work: Path, **lengths: Any) -> Source:
@@ -176,19 +189,6 @@ def other_inputs(*values: Any) -> onnx.ModelProto:
     return gemm(inputs=[helper.make_tensor_value_info("x", FLOAT, ["n", 4]), *values], nodes=nodes)
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are put in order in this process, which saves the start of another."""
-
-    def call(worker: str, request: dict[str, Any], what: str) -> dict[str, Any]:
-        assert worker == "given_worker", what
-        return given_worker.prepare(request)
-
-    monkeypatch.setattr(conversion, "_call", call)
-    monkeypatch.setattr(given_worker, "limited", lambda *_: nullcontext())
-
-
-@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("made", "message"),
     [
@@ -239,7 +239,6 @@ def test_a_file_that_cannot_be_converted(tmp_path: Path, made: onnx.ModelProto, 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("here")
 def test_an_opset_that_onnxruntime_does_not_know_yet(tmp_path: Path) -> None:
     newest = onnx.defs.onnx_opset_version()
     made = gemm(opset=newest)
@@ -255,7 +254,6 @@ def test_an_opset_that_onnxruntime_does_not_know_yet(tmp_path: Path) -> None:
         pytest.skip(f"this onnxruntime knows opset {newest}")
 
 
-@pytest.mark.usefixtures("here")
 def test_lengths_of_inputs_that_are_not_there(torch_digits: TorchDigits, tmp_path: Path) -> None:
     onnx.save(torch_model(torch_digits.weights, size="width"), str(tmp_path / "x.onnx"))
     (tmp_path / "work").mkdir()
@@ -265,7 +263,6 @@ def test_lengths_of_inputs_that_are_not_there(torch_digits: TorchDigits, tmp_pat
         converted_source(tmp_path / "x.onnx", converter, tmp_path / "work", lengths={IMAGE: "12x12"})
 
 
-@pytest.mark.usefixtures("here")
 def test_a_model_that_one_file_cannot_hold(
     torch_digits: TorchDigits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
