@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ConversionError
+from edgekit_onnx.reading import opset_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -26,8 +27,13 @@ _FLOAT = "fp32"
 def is_finished(model: ModelProto, name: str, precision: str) -> bool:
     """Whether a file has `precision` already; False for a float32 file, of which it can be made.
 
-    Raises ConversionError when it has another, for its float32 weights are gone.
+    Raises ConversionError when it has another, for its float32 weights are gone, and for an opset before LEAST_OPSET.
     """
+    if opset_of(model) < LEAST_OPSET:
+        raise ConversionError(
+            f"{name} has opset {opset_of(model)}, expected {LEAST_OPSET} or newer: export it again with "
+            "opset_version=17"
+        )
     found = precision_of(model)
     if found == _FLOAT:
         return False

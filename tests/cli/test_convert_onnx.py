@@ -35,6 +35,14 @@ def test_an_onnx_file_is_quantized_compared_and_looked_into(
     ]  # fmt: skip
 
 
+def test_a_comparison_finds_the_weights_beside_a_file(edgekit: Run, torch_digits: TorchDigits, tmp_path: Path) -> None:
+    from tests.pytorch_files import torch_model, with_outside_weights
+
+    path = with_outside_weights(torch_model(torch_digits.weights, opset=9), tmp_path / "outside.onnx")
+    compared = edgekit("compare", torch_digits.model, path, "--data", torch_digits.test_file, "--json").json
+    assert compared["max_abs"] < 1e-5
+
+
 def test_keras_is_not_needed(torch_digits: TorchDigits, tmp_path: Path) -> None:
     program = (
         "import sys; from edgekit.cli import main; code = main(sys.argv[1:]); "

@@ -192,7 +192,7 @@ def other_inputs(*values: Any) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (gemm(opset=9), "opset 9, expected 11 or newer: export it again with opset_version=17"),
+        (gemm(opset=9), "x has opset 9, expected 11 or newer: export it again with opset_version=17"),
         (
             gemm(inputs=[helper.make_tensor_value_info("x", FLOAT, ["n", "time", 4])],
                  outputs=[helper.make_tensor_value_info("y", FLOAT, ["n", "time", 3])]),
@@ -234,7 +234,7 @@ def other_inputs(*values: Any) -> onnx.ModelProto:
 def test_a_file_that_cannot_be_converted(tmp_path: Path, made: onnx.ModelProto, message: str) -> None:
     (tmp_path / "x.onnx").write_bytes(made.SerializeToString())
     with pytest.raises(ConversionError) as caught:
-        source_of(tmp_path / "x.onnx", tmp_path / "work")
+        converted(source_of(tmp_path / "x.onnx", tmp_path / "work"), "fp16", np.zeros(0))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

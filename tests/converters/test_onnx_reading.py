@@ -91,6 +91,14 @@ def test_nesting_without_end(tmp_path: Path) -> None:
         read_model(path)
 
 
+@pytest.mark.slow
+def test_a_small_file_that_fills_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(_field(7, _field(1, b"") * 15_000_000))  # nodes of two bytes each
+    with pytest.raises(ConversionError, match="not an ONNX model"):
+        open_model(path)
+
+
 def _field(number: int, content: bytes) -> bytes:
     """A protocol buffer's field of bytes."""
     size, length = len(content), bytearray()
