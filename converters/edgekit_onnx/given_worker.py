@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +12,11 @@ from edgekit.errors import ConversionError
 from edgekit_onnx.opening_worker import limited
 from edgekit_onnx.outside import bring_in, check_outside
 from edgekit_onnx.reading import read_model
+from edgekit_onnx.running import check_runs
 from edgekit_onnx.tidying import tidied
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-_ERRORS_ONLY = 3
-_NATIVE = re.compile(r"^.*?/onnxruntime_src/.*?\) (?=[A-Z])")  # the place in its C++, before what it says
 
 
 def prepare(request: dict[str, Any]) -> dict[str, object]:
@@ -35,7 +32,7 @@ def prepare(request: dict[str, Any]) -> dict[str, object]:
     _check_size(path, size, request["most_bytes"])
     with limited(path, size):
         notes = _write(path, model, request["shapes"], output)
-        _try(path, output)
+        check_runs(output, label=str(path))
     return {"notes": notes}
 
 
@@ -59,24 +56,6 @@ def _write(path: Path, model: ModelProto, shapes: dict[str, Sequence[int]], outp
         onnx.save(model, str(output))
     beside = [f"{outside:,} bytes of weights that lay beside it are in it now"] if outside else []
     return [*beside, *notes]
-
-
-def _try(path: Path, output: Path) -> None:
-    """Raise ConversionError when ONNX Runtime does not open the file."""
-    import onnx
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = 1  # the stacks of more would count against the limit of memory
-    try:
-        onnx.checker.check_model(str(output), full_check=True)
-        onnxruntime.InferenceSession(str(output), options, providers=["CPUExecutionProvider"])
-    except Exception as problem:  # onnxruntime's exceptions have no other base
-        if isinstance(problem, MemoryError):
-            raise
-        reason = _NATIVE.sub("", " ".join(str(problem).split()))
-        raise ConversionError(f"{path}: onnxruntime {onnxruntime.__version__} does not run it ({reason})") from problem
 
 
 if __name__ == "__main__":

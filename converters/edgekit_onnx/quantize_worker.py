@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any  # Any: the request, which is JSON
 
 import numpy as np
@@ -10,11 +11,13 @@ from edgekit import workers
 from edgekit.errors import ConversionError
 from edgekit.tensors import Array
 from edgekit_onnx.graphs import KERNEL_AXES, Graph
+from edgekit_onnx.running import check_runs
 
 
 def quantize(request: dict[str, Any]) -> dict[str, object]:
-    """Write `output` from `model` at `precision`."""
+    """Write `output` from `model` at `precision`, and see that ONNX Runtime opens it."""
     _MAKERS[request["precision"]](request)
+    check_runs(Path(request["output"]), label=f"the {request['precision']} graph")
     return {}
 
 
