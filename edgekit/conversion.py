@@ -6,7 +6,7 @@ whose name is the format and whose value is an object with this Protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -45,6 +45,8 @@ class Source:
     state: str | None = None  # one of STATE_FORMS; None for a model without state
     signature: str = FIXED_SIGNATURE  # what the SavedModels call the signature of batch 1
     other_signatures: tuple[str, ...] = ()  # more of them, with inputs and outputs of their own
+    batch: int = 1  # how many samples a given file takes at once; 1 where it takes any number
+    notes: tuple[str, ...] = ()  # what putting a given file in order changed
 
     def signature_names(self) -> tuple[str, ...]:
         """Input names in order."""
@@ -146,6 +148,18 @@ class Converter(Protocol):
         """Open one file of this format to see its activations. Raises ConversionError.
 
         Engines crash on some files: call it in a process of its own.
+        """
+        ...
+
+
+@runtime_checkable
+class GivenConverter(Converter, Protocol):
+    """A converter that puts a file of its own format in order before anything is made of it."""
+
+    def prepare(self, path: Path, output: Path, *, shapes: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
+        """Write `output` from a file that nobody vouches for; returns what was changed.
+
+        `shapes` are sizes beside the batch, by input name. Raises ConversionError.
         """
         ...
 

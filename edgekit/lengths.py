@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any  # Any: Keras models and tensors, which have no types
@@ -14,6 +15,7 @@ from edgekit.wording import said
 Length = int | str  # 128; "224x320" where two axes are open
 Lengths = Mapping[str, Length | Sequence[Length]]  # by input name
 _BETWEEN = "x"
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")  # of TOML
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def way_out(name: str, shape: Sequence[int | None]) -> str:
     """How the user fixes the open axes of an input."""
     sizes = _BETWEEN.join(["128"] * sum(size is None for size in shape[1:]))
     value = sizes if _BETWEEN not in sizes else f'"{sizes}"'
-    return f"give it a length: --length {name}={sizes}, lengths = {{ {name} = {value} }} in a project file"
+    key = name if _BARE_KEY.fullmatch(name) else f'"{name}"'
+    return f"give it a length: --length {name}={sizes}, lengths = {{ {key} = {value} }} in a project file"
 
 
 def _listed(length: Length | Sequence[Length]) -> Sequence[Length]:

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any  # Any: a keras.Model; keras has no types
+from typing import Any, Protocol  # Any: a keras.Model; keras has no types
 
 from edgekit.architectures import as_functional, build_architecture, is_tf_keras_model, load_weights
 from edgekit.bridge.from_tf_keras import Read, read_tf_keras
@@ -22,12 +22,54 @@ from edgekit.lengths import Lengths, Shapes, at_shapes, parse_lengths, way_out
 from edgekit.model_files import read_member, refusal
 from edgekit.opening_files import open_file, wrapper_notes
 from edgekit.strict import parse
-from edgekit.tensors import Array, TensorSpec
+from edgekit.tensors import Array, TensorSpec, class_count
 from edgekit.wording import said
 
 FACTS_MEMBER = "edgekit.json"  # our own member in a .keras file; Keras ignores it
 
 Range = tuple[float, float]
+
+
+class FloatModel(Protocol):
+    """What a build needs of the model that everything is made from and held to: a Keras model, or a converted file."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Their batch is None."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Their batch is None."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        ...
+
+    @property
+    def classes(self) -> int | None:
+        """Number of class scores that the only output holds; None when it holds none."""
+        ...
+
+    @property
+    def sparsity(self) -> float | None:
+        """Fraction of zeros among the weights of kernels; None for what cannot be compressed."""
+        ...
+
+    @property
+    def origin(self) -> Origin | None:
+        """What it was compressed from; None for a model as the user brought it."""
+        ...
+
+    def predict(self, columns: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs by name; arrays have shape (n, ...)."""
+        ...
+
+    def sha256(self) -> str:
+        """Hex sha256 of what it was read from."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -82,8 +124,7 @@ class LoadedModel:
     @property
     def classes(self) -> int | None:
         """Number of class scores that the only output holds; None when it holds none."""
-        size = self.outputs[0].shape[-1] if len(self.outputs) == 1 else None
-        return None if size is None or size < 2 else size
+        return class_count(self.outputs)
 
     @property
     def sparsity(self) -> float:
@@ -293,7 +334,7 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return [name if names.index(name) == index else f"{name}_{index}" for index, name in enumerate(names)]
 
 
-def need_classes(loaded: LoadedModel, *, why: str) -> int:
+def need_classes(loaded: FloatModel, *, why: str) -> int:
     """The number of classes. Raises DataError when the model is not a classifier with one output."""
     if loaded.classes is None or len(loaded.outputs[0].shape) != 2:
         shown = ", ".join(map(str, loaded.outputs))

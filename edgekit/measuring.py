@@ -12,7 +12,7 @@ from edgekit.data import Data
 from edgekit.errors import EngineError
 from edgekit.evaluation import Metric, checked_metric
 from edgekit.files import sha256_file
-from edgekit.loading import LoadedModel
+from edgekit.loading import FloatModel
 from edgekit.manifest import Input, Member, Variant
 from edgekit.planning import PlannedVariant
 from edgekit.progress import Progress
@@ -29,7 +29,7 @@ INTEGER_HEADROOM = 1.25
 
 @dataclass(frozen=True)
 class MeasuredVariant:
-    """One converted file, its manifest entry, and how near it is to the compressed Keras model."""
+    """One converted file, its manifest entry, and how near it is to the float model that it was made from."""
 
     variant: Variant
     artifact: Artifact
@@ -38,7 +38,7 @@ class MeasuredVariant:
 
 
 def measure(
-    compressed: LoadedModel,
+    compressed: FloatModel,
     converted: Sequence[Converted],
     golden: GoldenVectors,
     *,
@@ -82,7 +82,7 @@ def measure(
     return measured, refused
 
 
-def golden_vectors(compressed: LoadedModel, evaluation: Data) -> GoldenVectors:
+def golden_vectors(compressed: FloatModel, evaluation: Data) -> GoldenVectors:
     """A few evaluation samples, spread over the data, and the float model's outputs."""
     samples = evaluation.spread(GOLDEN_SAMPLES)
     return GoldenVectors(samples.inputs, compressed.predict(samples.inputs))

@@ -23,6 +23,7 @@ FREE_BYTES = 64 << 20  # declared without regard to the ratio: a small file of z
 MAX_OBJECTS = 100_000  # groups and datasets of an HDF5 file, members of a zip
 CODE_CLASSES = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__")
 BIG = "if it really is that large, open it in Keras yourself and pass the live model"
+CONVERTED = (".tflite", ".onnx")  # the suffixes of converted files, which can only be converted further
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -135,6 +136,11 @@ def _look(path: Path) -> ModelFile:
             return _look_at_hdf5(path)
     if path.suffix in (".h5", ".hdf5"):
         raise ModelError(f"{path}: not an HDF5 file, or cut short; save or copy it again")
+    if path.suffix in CONVERTED:
+        raise ModelError(
+            f"{path}: converted already, without a Keras model: it cannot be compressed, only converted (edgekit "
+            "convert); bring the Keras model that it was exported from"
+        )
     if path.suffix == ".pb":
         raise ModelError(f"{path}: a part of a SavedModel; pass the folder that holds it")
     raise ModelError(f"{path}: not a Keras model file, or cut short (.keras, .h5, or a SavedModel folder)")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgekit.bundle import write_bundle
 from edgekit.data import Data
 from edgekit.files import sha256_file
-from edgekit.loading import LoadedModel
+from edgekit.loading import FloatModel
 from edgekit.manifest import FORMAT_VERSION, Golden, Input, Manifest, Member, Provenance
 from edgekit.measuring import MeasuredVariant
 from edgekit.runtime.golden import GoldenVectors, write_golden
@@ -27,7 +28,7 @@ def pack(
     golden: GoldenVectors,
     *,
     identity: tuple[str, str],
-    model: LoadedModel,
+    model: FloatModel,
     inputs: tuple[Input, ...],
     labels: Sequence[str] | None,
     provenance: Provenance,
@@ -57,12 +58,19 @@ def pack(
     return manifest
 
 
-def provenance(model: LoadedModel, data: Mapping[str, Data]) -> Provenance:
+def _installed() -> Iterator[tuple[str, str]]:
+    """What there is of the tools; a model that needs no Keras may be built without it."""
+    for tool in TOOLS:
+        with suppress(PackageNotFoundError):
+            yield tool, version(tool)
+
+
+def provenance(model: FloatModel, data: Mapping[str, Data]) -> Provenance:
     """The recipe, the tools' versions, and what went in."""
     origin = model.origin
     return Provenance(
         recipe=origin.recipe if origin else (),
-        tools={tool: version(tool) for tool in TOOLS},
+        tools=dict(_installed()),
         model_sha256=origin.sha256 if origin else model.sha256(),
         data_sha256={role: samples.sha256() for role, samples in data.items()},
     )

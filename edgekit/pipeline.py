@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +21,9 @@ from edgekit.errors import ConfigError, DataError
 from edgekit.evaluation import Metric, evaluate, find_metric
 from edgekit.exporting import check_float, check_names, export_source
 from edgekit.files import fresh_folder, publish, workspace
+from edgekit.given import GivenModel, given_format, given_model
 from edgekit.lengths import Lengths
-from edgekit.loading import LoadedModel, load, need_classes
+from edgekit.loading import FloatModel, LoadedModel, load, need_classes
 from edgekit.manifest import Manifest
 from edgekit.measuring import MeasuredVariant, golden_vectors, measure
 from edgekit.metadata import MetadataSettings, ModelMetadata, check_formats, describe_model, metadata_settings
@@ -68,7 +70,7 @@ class Build:
     """What a build made."""
 
     bundle: Path
-    model: Path  # the compressed Keras model, which Keras 3 opens
+    model: Path  # the compressed Keras model, which Keras 3 opens; the .onnx file itself where that was brought
     report_html: Path
     report_json: Path
     report: BuildReport
@@ -99,7 +101,8 @@ def build(
 ) -> Build:
     """Make `output` (`NAME-VERSION.edgekit`), with `report.html`, `report.json` and the compressed `.keras` beside it.
 
-    `model` is a path, a live Keras model, or what `compress` returned; `architecture` builds it when the path holds
+    `model` is a path, a live Keras model, or what `compress` returned; or the path of a float `.onnx`, which is only
+    converted: without a recipe, for targets that take ONNX. `architecture` builds it when the path holds
     weights alone, and `lengths` fix what inputs leave open, as for `edgekit.load`. `recipe` is applied first, on the
     `train` data, trained as `training` says. `calibration` defaults to `train`. `targets` are profile names, or a dict
     of names to precisions (None: the profile's choice; "auto": the fastest here that keeps the metric within the
@@ -157,12 +160,18 @@ def run(request: BuildRequest) -> Build:
     """The flow. A mistake that can be seen before the work is reported before the work."""
     check_name(*name_and_version(request.output), where=str(request.output))
     check_order(request.recipe)
-    planned = plan(request.targets)
+    planned = plan(request.targets, given_format(request.model))
     check_auto(planned, request.budget)
     converters = converters_for(planned, request.convert)
     check_formats(request.metadata, planned.formats)
     metric = find_metric(request.metric)
-    inputs = _load(request)
+    with tempfile.TemporaryDirectory(prefix="edgekit-build-") as folder:  # where a given file is put in order
+        return _run(request, planned, converters, metric, _load(request, converters, Path(folder)))
+
+
+def _run(
+    request: BuildRequest, planned: Plan, converters: Mapping[str, Converter], metric: Metric, inputs: _Inputs
+) -> Build:
     with workspace(request.output, resume=request.resume, worth_keeping=STEPS) as work:
         model = _compress(request, inputs, work)
         golden = golden_vectors(model, inputs.evaluation)
@@ -172,7 +181,8 @@ def run(request: BuildRequest) -> Build:
         candidate = work / request.output.name
         manifest = _bundle(request, inputs, model, choice.variants, golden, candidate)
         trial = try_on(DEVICE, candidate, request.progress)
-        notes = (*choice.notes, *doubts(inputs.calibration, inputs.evaluation))
+        given = (model.note,) if isinstance(model, GivenModel) else ()
+        notes = (*given, *choice.notes, *doubts(inputs.calibration, inputs.evaluation))
         found = Findings(manifest, choice.variants, _packed_bytes(candidate), trial, facts, choice.preferred, notes)
         report = assemble(found, request.budget)
         return _publish(request, candidate, model, report, manifest)
@@ -190,7 +200,7 @@ def name_and_version(output: Path) -> tuple[str, str]:
 class _Inputs:
     """What came in, checked."""
 
-    model: LoadedModel
+    model: LoadedModel | GivenModel
     evaluation: Data
     calibration: Data
     train: Data | None
@@ -202,13 +212,28 @@ class _Inputs:
         return {role: data for role, data in roles.items() if data is not None}
 
 
-def _load(request: BuildRequest) -> _Inputs:
+def _load_model(request: BuildRequest, converters: Mapping[str, Converter], folder: Path) -> LoadedModel | GivenModel:
+    found = given_format(request.model)
+    if found is not None:
+        path = Path(str(request.model))
+        for what, given in (("the recipe ([[compress]])", request.recipe), ("architecture", request.architecture)):
+            if given:
+                raise ConfigError(
+                    f"{path.name} holds no Keras model, so it cannot be compressed, only converted: leave {what} out, "
+                    "or bring the Keras model that it was exported from"
+                )
+        return given_model(path, converters[found], folder, lengths=request.lengths)
     model = load(
         request.model, architecture=request.architecture, allow_code=request.allow_code, lengths=request.lengths
     )
     check_names(model.inputs, model.outputs)
     check_float(model)
     check_stateless(model.model, NOT_IN_A_BUNDLE)
+    return model
+
+
+def _load(request: BuildRequest, converters: Mapping[str, Converter], folder: Path) -> _Inputs:
+    model = _load_model(request, converters, folder)
     if request.metric == "top1":
         need_classes(model, why="metric top1")
     evaluation = load_data(
@@ -226,7 +251,7 @@ def _load(request: BuildRequest) -> _Inputs:
     calibration = representative(source, model.inputs, samples=request.calibration_samples)
     _metadata(request, model, calibration)
     train = None
-    if request.train is not None:
+    if request.train is not None and isinstance(model, LoadedModel):
         train = load_data(
             request.train, model.inputs, where="training data", classes=model.classes,
             any_labels=not takes_class_numbers(model, request.training.loss),
@@ -234,7 +259,7 @@ def _load(request: BuildRequest) -> _Inputs:
     return _Inputs(model, evaluation, calibration, train)
 
 
-def _metadata(request: BuildRequest, model: LoadedModel, calibration: Data) -> ModelMetadata | None:
+def _metadata(request: BuildRequest, model: FloatModel, calibration: Data) -> ModelMetadata | None:
     """What the files will say of themselves. Raises ConfigError on settings that do not fit the model."""
     if request.metadata is None:
         return None
@@ -247,7 +272,9 @@ def _metadata(request: BuildRequest, model: LoadedModel, calibration: Data) -> M
     )
 
 
-def _compress(request: BuildRequest, inputs: _Inputs, work: Path) -> LoadedModel:
+def _compress(request: BuildRequest, inputs: _Inputs, work: Path) -> LoadedModel | GivenModel:
+    if isinstance(inputs.model, GivenModel):
+        return inputs.model
     return compress(
         inputs.model, *request.recipe, data=inputs.train, training=request.training, checkpoints=work / STEPS,
         progress=request.progress,
@@ -260,12 +287,13 @@ def _convert(
     planned: Plan,
     converters: Mapping[str, Converter],
     metric: Metric,
-    model: LoadedModel,
+    model: LoadedModel | GivenModel,
     golden: GoldenVectors,
     work: Path,
 ) -> tuple[list[MeasuredVariant], dict[str, str]]:
     """Every variant, measured with the engine that will run it; and why candidates are not among them."""
-    exported = export_source(model, fresh_folder(work / "convert"))
+    folder = fresh_folder(work / "convert")
+    exported = replace(model.source, work=folder) if isinstance(model, GivenModel) else export_source(model, folder)
     source = replace(exported, metadata=_metadata(request, model, inputs.calibration))
     converted, refused = convert_all(source, planned, converters, inputs.calibration, request.progress)
     measured, failed = measure(
@@ -282,7 +310,7 @@ def _choose(
     planned: Plan,
     variants: Sequence[MeasuredVariant],
     refused: Mapping[str, str],
-    model: LoadedModel,
+    model: FloatModel,
     golden: GoldenVectors,
     facts: ModelFacts,
     work: Path,
@@ -299,7 +327,7 @@ def _choose(
 def _bundle(
     request: BuildRequest,
     inputs: _Inputs,
-    model: LoadedModel,
+    model: FloatModel,
     variants: Sequence[MeasuredVariant],
     golden: GoldenVectors,
     candidate: Path,
@@ -312,7 +340,7 @@ def _bundle(
     )  # fmt: skip
 
 
-def _model_facts(request: BuildRequest, inputs: _Inputs, model: LoadedModel, metric: Metric) -> ModelFacts:
+def _model_facts(request: BuildRequest, inputs: _Inputs, model: FloatModel, metric: Metric) -> ModelFacts:
     origin = model.origin
     brought = origin.model if origin else model
     parameters = origin.parameters if origin else model.parameters
@@ -337,12 +365,19 @@ def _packed_bytes(bundle: Path) -> dict[str, int]:
 
 
 def _publish(
-    request: BuildRequest, candidate: Path, model: LoadedModel, report: BuildReport, manifest: Manifest
+    request: BuildRequest,
+    candidate: Path,
+    model: LoadedModel | GivenModel,
+    report: BuildReport,
+    manifest: Manifest,
 ) -> Build:
     """Everything at its final name, the bundle last: where the bundle is, the rest is too."""
     folder = request.output.parent
-    keras_file = request.output.with_suffix(".keras")
-    model.save(keras_file)
+    if isinstance(model, GivenModel):
+        model_file = model.path
+    else:
+        model_file = request.output.with_suffix(".keras")
+        model.save(model_file)
     html, json_file = write_report(report, folder)
     publish(candidate, request.output)
-    return Build(request.output, keras_file, html, json_file, report, manifest)
+    return Build(request.output, model_file, html, json_file, report, manifest)

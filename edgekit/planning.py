@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekit.conversion import Converter, check_precision, find_converter
 from edgekit.errors import ConfigError
-from edgekit.profiles import AUTO, DeviceProfile, load_target
+from edgekit.profiles import AUTO, DeviceProfile, load_target, target_names
 
 Targets = Sequence[str] | Mapping[str, Sequence[str] | str | None]  # names, or names with their precisions
 
@@ -47,8 +47,12 @@ class Plan:
         return any("int8" in variant.precision or "int16" in variant.precision for variant in self.variants)
 
 
-def plan(targets: Targets) -> Plan:
-    """Resolve target names and precisions before any work starts. Raises ConfigError, or ConversionError."""
+def plan(targets: Targets, given_format: str | None = None) -> Plan:
+    """Resolve target names and precisions before any work starts.
+
+    `given_format` is that of a converted file that the build begins from, which becomes no other. Raises ConfigError,
+    or ConversionError.
+    """
     if isinstance(targets, str):
         raise ConfigError(f"targets is '{targets}', expected a list of names: [\"{targets}\"]")
     if not targets:
@@ -59,6 +63,8 @@ def plan(targets: Targets) -> Plan:
     for name, precisions in wanted.items():
         profile = load_target(name)
         chosen = _precisions(profile, precisions)
+        if given_format is not None:
+            profile = _narrowed(profile, given_format)
         if chosen == (AUTO,):
             automatic.append(name)
             chosen = profile.precisions
@@ -82,6 +88,19 @@ def _precisions(profile: DeviceProfile, wanted: Sequence[str] | str | None) -> t
         if precision != AUTO:
             profile.check_precision(precision)
     return chosen
+
+
+def _narrowed(profile: DeviceProfile, given_format: str) -> DeviceProfile:
+    """A target that is to take one format alone, in the precisions that it has."""
+    if given_format not in profile.formats:
+        others = ", ".join(name for name in target_names() if given_format in load_target(name).formats)
+        raise ConfigError(
+            f"target '{profile.name}' takes {' and '.join(profile.formats)}, and an .{given_format} file becomes "
+            f"{given_format} alone: bring the Keras model, or choose a target that takes it ({others})"
+        )
+    made = find_converter(given_format).precisions
+    precisions = tuple(name for name in profile.precisions if name in made)
+    return replace(profile, formats=(given_format,), precisions=precisions)
 
 
 def _makers(profile: DeviceProfile, precision: str) -> list[str]:

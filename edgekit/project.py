@@ -14,6 +14,7 @@ from edgekit.compression.steps import Step
 from edgekit.compression.training import TrainingSettings
 from edgekit.converting import converters_for
 from edgekit.errors import ConfigError, EdgekitError
+from edgekit.given import given_format
 from edgekit.lengths import Lengths
 from edgekit.metadata import MetadataSettings, check_formats, located_metadata, read_labels
 from edgekit.planning import plan
@@ -95,7 +96,7 @@ def load_project(path: Path) -> Project:
         raise ConfigError(f"{path.name}: no targets; add a table such as [targets.android-arm64]")
     targets = {name: section.precision for name, section in file.targets.items()}
     try:
-        planned = plan(targets)
+        planned = plan(targets, given_format(file.model))
     except EdgekitError as problem:
         raise ConfigError(f"{path.name}: [targets]: {problem}") from problem
     try:

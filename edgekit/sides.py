@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgekit.bundle import Bundle
 from edgekit.comparison.model_file import ModelFile, describe, run_file
-from edgekit.conversion import Source, find_converter
+from edgekit.conversion import GivenConverter, Source, find_converter
 from edgekit.errors import BundleError, ConfigError, ModelError
 from edgekit.exporting import export_source
 from edgekit.given import converted_source
@@ -104,11 +104,20 @@ def _open(side: str, work: Path, load_model: Callable[[Path], LoadedModel]) -> S
     if not path.exists():
         raise ModelError(f"no file {path}")
     if path.suffix in FORMAT_OF_SUFFIX:
-        file = describe(path, FORMAT_OF_SUFFIX[path.suffix])
+        file = describe(_in_order(path, work), FORMAT_OF_SUFFIX[path.suffix])
         return Side(side, file.inputs, file.outputs, file)
     model = load_model(path)
     check_stateless(model.model, NOT_COMPARED)
     return Side(side, model.inputs, model.outputs, model)
+
+
+def _in_order(path: Path, work: Path) -> Path:
+    """One file that holds all of its weights, as engines read it."""
+    converter = find_converter(FORMAT_OF_SUFFIX[path.suffix])
+    if not isinstance(converter, GivenConverter):
+        return path
+    converter.prepare(path, work / path.name, shapes={})
+    return work / path.name
 
 
 def _which_variant(path: Path) -> str:

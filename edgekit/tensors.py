@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any  # Any: numpy's own name for "an array of any dtype"
 
@@ -61,6 +62,12 @@ class Quantization:
     def dequantize(self, array: Array) -> Array:
         """Integer array -> float32 array."""
         return (array.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+
+
+def class_count(outputs: Sequence[TensorSpec]) -> int | None:
+    """Number of class scores that the only output of a model holds; None when it holds none."""
+    size = outputs[0].shape[-1] if len(outputs) == 1 else None
+    return None if size is None or size < 2 else size
 
 
 def check_finite(name: str, array: Array, *, where: str) -> None:

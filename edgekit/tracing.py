@@ -25,6 +25,7 @@ _SIMULATED = re.compile(r"(?:quantized|fake_quant)_(?=.)")  # what a quantizatio
 _ONNX_OUTPUT = re.compile(r":\d+$")
 _NUMBER = re.compile(r"_\d+$")  # Keras numbers its name scopes
 _PRODUCT = re.compile(r"/(?:convolution|depthwise|MatMul|BiasAdd)")
+_TORCH = "/"  # what names begin with in PyTorch's exports
 _GENERATED = re.compile(r"__\d+$|^StatefulPartitionedCall(_\d+)?$")  # counted up by a converter
 
 
@@ -133,12 +134,26 @@ def keras_layers(scopes: Iterable[str], known: Iterable[str]) -> tuple[str, ...]
 
 
 def short_name(scopes: Sequence[str]) -> str:
-    """The likeliest layer's name in a file whose Keras layers are not known: the numbered scope around a product."""
+    """The likeliest layer's name in a file whose Keras layers are not known: the numbered scope around a product.
+
+    In PyTorch's exports, the module.
+    """
     named = [scope for scope in scopes if not is_generated(canonical(scope))] or ["?"]
     products = [scope for scope in named if _PRODUCT.search(scope)]
     chosen = canonical(products[0] if products else named[-1])
+    if chosen.startswith(_TORCH):
+        return _module(chosen)
     *around, leaf = chosen.split("/")
     return next((_NUMBER.sub("", part) for part in reversed(around) if _NUMBER.search(part)), leaf)
+
+
+def _module(name: str) -> str:
+    """PyTorch's name of the module in "/layer1/layer1.0/conv1/Conv": "layer1.0.conv1"; of none around it: "Conv"."""
+    *scopes, operator = name.removeprefix(_TORCH).split("/")
+    module = ""
+    for scope in scopes:
+        module = scope if not module or scope.startswith(f"{module}.") else f"{module}.{scope}"
+    return module or operator
 
 
 def _innermost(scope: str, known: set[str]) -> str | None:

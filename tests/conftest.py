@@ -53,6 +53,34 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     return Digits(folder / "digits.keras", folder / "train.npz", folder / "test.npz", train, test)
 
 
+@dataclass(frozen=True)
+class TorchDigits:
+    """The same weights as PyTorch would export them, and data with the channels first."""
+
+    weights: dict[str, np.ndarray]
+    model: Path  # opset 17, with an open batch
+    train_file: Path  # .npz of x (n, 1, 8, 8) and y
+    test_file: Path
+    images: np.ndarray  # of the test file
+    labels: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def torch_digits(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> TorchDigits:
+    """The trained CNN as an ONNX file without Keras."""
+    import onnx
+
+    from tests.pytorch_files import channels_first, torch_model, weights_of
+
+    folder = tmp_path_factory.mktemp("torch-digits")
+    weights = weights_of(digits.model)
+    onnx.save(torch_model(weights), str(folder / "digits.onnx"))
+    for name, columns in (("train", digits.train), ("test", digits.test)):
+        np.savez(folder / f"{name}.npz", x=channels_first(columns["image"]), y=columns["y"])
+    images, labels = channels_first(digits.test["image"]), digits.test["y"]
+    return TorchDigits(weights, folder / "digits.onnx", folder / "train.npz", folder / "test.npz", images, labels)
+
+
 @pytest.fixture(scope="session")
 def loaded(digits: Digits) -> LoadedModel:
     """The trained CNN as edgekit loads it; tests must not change it."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edgekit.errors import ConfigError, ConversionError
-from edgekit.planning import plan
+from edgekit.planning import PlannedVariant, plan
 
 
 def test_targets_share_a_variant_that_both_take() -> None:
@@ -89,3 +89,13 @@ def test_auto_stands_alone() -> None:
         plan({"local": ["auto", "fp32"]})
     with pytest.raises(ConfigError, match=r"unknown precision 'atuo'; did you mean 'auto'\?"):
         plan({"local": "atuo"})
+
+
+def test_a_given_file_is_made_into_its_own_format_alone() -> None:
+    made = plan({"local": None, "jetson-orin-nano": ["int8"]}, "onnx")
+    assert [variant.id for variant in made.variants] == ["onnx-int8", "onnx-fp16", "onnx-fp32"]
+    assert plan({"local": "auto"}, "onnx").variants == tuple(
+        PlannedVariant("onnx", precision, ("local",), (), candidate=True) for precision in ("fp32", "fp16", "int8")
+    )
+    with pytest.raises(ConfigError, match=r"choose a target that takes it \(jetson-orin-nano, local\)"):
+        plan(["android-arm64"], "onnx")

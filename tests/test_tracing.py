@@ -48,6 +48,12 @@ def test_unknown_layers_get_the_scope_around_the_product() -> None:
     assert short_name([]) == "?"
 
 
+def test_the_names_of_pytorchs_exports_become_modules() -> None:
+    assert short_name(["/layer1/layer1.0/conv1/Conv_output_0", "/layer1/layer1.0/conv1/Conv"]) == "layer1.0.conv1"
+    assert short_name(["/encoder/layer.0/attention/query/MatMul"]) == "encoder.layer.0.attention.query"
+    assert short_name(["/Softmax"]) == "Softmax"
+
+
 def test_a_grids_limits_and_rounding() -> None:
     grid = Grid(Quantization(0.5, -128), "int8")
     assert grid.limits == (0.0, 127.5)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: a worker's reply, which is JSON
 
@@ -17,8 +18,11 @@ from edgekit.files import atomic, make_once
 from edgekit.manifest import Binding
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
-from edgekit_onnx.graphs import Graph, name_in_file, open_model, save_model
+from edgekit_onnx.engines import least_runtime
+from edgekit_onnx.given import INT8_OPSET, SUFFIX, is_finished
+from edgekit_onnx.graphs import OPSET, Graph, name_in_file, save_model
 from edgekit_onnx.inspection import float_layers, inspect_model, tensor_spec
+from edgekit_onnx.reading import MOST_BYTES, check_there, mark_opened, opset_of, read_model
 from edgekit_onnx.rules import check_rules
 from edgekit_onnx.tracing import OnnxTrace
 from edgekit_onnx.trained import rebuild
@@ -26,10 +30,8 @@ from edgekit_onnx.trained import rebuild
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-OPSET = 18
 ENGINE = "onnxruntime"
 _FIRST = "made for the first signature: only .tflite files have several"
-LEAST_VERSION = "1.14"  # the first ONNX Runtime with opset 18 and IR version 8
 
 _TIMEOUT_S = 1800.0
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -41,14 +43,14 @@ class _NoOptions:
 
 
 class OnnxConverter:
-    """Makes `.onnx` files with a dynamic batch from the SavedModel signature `dynamic`.
+    """Makes `.onnx` files with a dynamic batch from the SavedModel signature `dynamic`; or from a float `.onnx`.
 
     Inputs and outputs are float32 in every precision; int8 is explicit: Q/DQ pairs around what is quantized, in the
     symmetric form that TensorRT asks for.
     """
 
     format = "onnx"
-    suffix = ".onnx"
+    suffix = SUFFIX
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
 
     def with_options(self, options: object, *, where: str) -> OnnxConverter:
@@ -61,11 +63,19 @@ class OnnxConverter:
     ) -> Artifact:
         """Write `output` and read it back. Raises ConversionError."""
         check_precision(self, precision)
+        if source.float_model.suffix == SUFFIX:
+            given = read_model(source.float_model)
+            finished = is_finished(given, source.name, precision)
+            if finished or precision == "fp32":
+                return _passed_through(source, precision, given, output, finished)
+            source = _quantizable(source, opset_of(given)) if precision == "int8" else source
+            del given  # its weights go before the workers read them
         model = self._make(source, precision, calibration)
         if precision == "int8":
             check_rules(model)
         with atomic(output) as temporary:
             save_model(model, temporary)
+            mark_opened(temporary)
         return _artifact(source, precision, model, output)
 
     def inspect(self, path: Path) -> Inspection:
@@ -76,9 +86,22 @@ class OnnxConverter:
         """Every activation, and the file in parts. Raises ConversionError."""
         return OnnxTrace(path)
 
+    def prepare(self, path: Path, output: Path, *, shapes: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
+        """Write `output` from a file that the user brings; says what was changed. Raises ConversionError."""
+        check_there(path)
+        request = {
+            "path": str(path),
+            "output": str(output),
+            "shapes": {name: list(sizes) for name, sizes in shapes.items()},
+            "most_bytes": MOST_BYTES,
+        }
+        reply = _call("given_worker", request, f"opening {path}")
+        mark_opened(output)
+        return tuple(reply["notes"])
+
     def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> ModelProto:
         if precision == "fp32":
-            return open_model(_float_export(source))
+            return read_model(_float_export(source))
         if precision == "int8" and source.trained_model is not None:
             return _rebuilt(source, source.trained_model)
         samples = calibration_samples(source, calibration, what="onnx int8") if precision == "int8" else []
@@ -86,7 +109,9 @@ class OnnxConverter:
 
 
 def _float_export(source: Source) -> Path:
-    """The export that all variants of this build share."""
+    """The float file that all variants of this build share."""
+    if source.float_model.suffix == SUFFIX:
+        return source.float_model
     return make_once(source.work / "float.onnx", lambda temporary: _export(source, source.float_model, temporary))
 
 
@@ -94,7 +119,7 @@ def _rebuilt(source: Source, trained_model: Path) -> ModelProto:
     with _scratch(source) as folder:
         path = Path(folder, "trained.onnx")
         reply = _export(source, trained_model, path)
-        model = open_model(path)
+        model = read_model(path)
     rebuild(model, trained_kernels=reply["trained_kernels"])
     return model
 
@@ -112,6 +137,20 @@ def _export(source: Source, model: Path, output: Path) -> dict[str, Any]:
     return _call("export_worker", request, f"converting '{source.name}' to ONNX")
 
 
+def _quantizable(source: Source, opset: int) -> Source:
+    """A given file of this opset, in one that has what int8 needs."""
+    if opset >= INT8_OPSET:
+        return source
+    request = {"model": str(source.float_model), "opset": INT8_OPSET}
+    what = f"converting '{source.name}' to opset {INT8_OPSET}"
+    raised = make_once(
+        source.work / f"float-opset-{INT8_OPSET}.onnx",
+        lambda temporary: _call("opset_worker", {**request, "output": str(temporary)}, what),
+    )
+    note = f"opset {opset} became {INT8_OPSET}, the first with a scale for each channel"
+    return replace(source, float_model=raised, notes=(*source.notes, note))
+
+
 def _quantize(source: Source, precision: str, samples: Sequence[Array]) -> ModelProto:
     float_model = _float_export(source)
     with _scratch(source) as folder:
@@ -122,10 +161,11 @@ def _quantize(source: Source, precision: str, samples: Sequence[Array]) -> Model
             "precision": precision,
             "inputs": source.signature_names(),
             "calibration": str(stored),
+            "batch": source.batch,
             "output": str(path),
         }
         _call("quantize_worker", request, f"quantizing '{source.name}' to ONNX {precision}")
-        return open_model(path)
+        return read_model(path)
 
 
 def _call(worker: str, request: Mapping[str, object], what: str) -> dict[str, Any]:
@@ -143,6 +183,16 @@ def _scratch(source: Source) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=source.work)
 
 
+def _passed_through(source: Source, precision: str, model: ModelProto, output: Path, finished: bool) -> Artifact:
+    """A given file as it is."""
+    with atomic(output) as temporary:
+        shutil.copyfile(source.float_model, temporary)
+        mark_opened(temporary)
+    artifact = _artifact(source, precision, model, output)
+    said = (f"it was {precision} already: passed through unchanged",) if finished else ()
+    return replace(artifact, notes=(*artifact.notes, *said))
+
+
 def _artifact(source: Source, precision: str, model: ModelProto, output: Path) -> Artifact:
     graph, inputs = model.graph, source.signature_names()
     return Artifact(
@@ -154,9 +204,9 @@ def _artifact(source: Source, precision: str, model: ModelProto, output: Path) -
             source.outputs, [tensor_spec(value) for value in graph.output], lambda name: name_in_file(name, inputs)
         ),
         engine=ENGINE,
-        engine_least_version=LEAST_VERSION,
+        engine_least_version=least_runtime(model),
         float_layers=float_layers(Graph(model)) if precision == "int8" else (),
-        notes=(_FIRST,) if source.other_signatures else (),
+        notes=(*source.notes, *((_FIRST,) if source.other_signatures else ())),
     )
 
 

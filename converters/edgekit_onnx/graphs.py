@@ -10,15 +10,15 @@ import numpy as np
 
 from edgekit.errors import ConversionError
 from edgekit.tensors import Array
+from edgekit_onnx.reading import opset_of, read_model, try_apart
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
+OPSET = 18  # of what is made here
 IR_VERSION = 8  # what opset 18 came with, so that the engines that know the one know the other
 KERNEL_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": -1}  # output channels of the second input
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
-
-_INSTALL = 'pip install "edgekit[onnx]"'
 
 
 class Graph:
@@ -100,30 +100,21 @@ def name_in_file(output: str, inputs: Iterable[str]) -> str:
     return output
 
 
-def open_model(path: Path) -> ModelProto:
-    """Read and check a file. Raises ConversionError in one line when it is not an ONNX model."""
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError as problem:
-        raise ConversionError(f"an ONNX file is read with onnx, which is not installed: {_INSTALL}") from problem
-    if not path.is_file():
-        raise ConversionError(f"{path}: no such file")
-    try:
-        model = onnx.load(str(path))
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as problem:
-        raise ConversionError(f"{path}: not an ONNX model ({' '.join(str(problem).split())})") from problem
-    if not model.graph.node:
-        raise ConversionError(f"{path}: an ONNX model without nodes")
-    return model
+def open_model(path: Path, *, shapes: bool = False) -> ModelProto:
+    """Open a file that nobody vouches for: in a process of its own first, then here, with the weights beside it.
+
+    With `shapes`, those of its tensors are inferred. Raises ConversionError in one line when it is not an ONNX model.
+    """
+    try_apart(path)
+    return read_model(path, shapes=shapes)
 
 
 def save_model(model: ModelProto, path: Path) -> None:
     """Check everything and write. Raises ConversionError when the graph is not valid ONNX."""
     import onnx
 
-    model.ir_version = IR_VERSION
+    if opset_of(model) <= OPSET:
+        model.ir_version = IR_VERSION
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.conversion import Inspection, Layer
+from edgekit.errors import ConversionError
 from edgekit.tensors import Array, TensorSpec
+from edgekit_onnx.given import precision_of
 from edgekit_onnx.graphs import KERNEL_AXES, QUANTIZERS, Graph, bodies, open_model
+from edgekit_onnx.reading import outside_bytes
 
 if TYPE_CHECKING:
     from onnx import NodeProto, ValueInfoProto
@@ -23,28 +26,42 @@ def inspect_model(path: Path) -> Inspection:
 
     Raises ConversionError when it is not an ONNX model.
     """
-    import onnx
-
-    model = onnx.shape_inference.infer_shapes(open_model(path))
+    model = open_model(path, shapes=True)
     graph = Graph(model)
     layers, parameters = _layers(graph)
     return Inspection(
         format="onnx",
         inputs=tuple(tensor_spec(value) for value in model.graph.input if value.name not in graph.constants),
         outputs=tuple(tensor_spec(value) for value in model.graph.output),
-        bytes=path.stat().st_size,
+        bytes=path.stat().st_size + outside_bytes(path),
         parameters=parameters,
         layers=layers,
+        precision=precision_of(model),
     )
 
 
 def tensor_spec(value: ValueInfoProto) -> TensorSpec:
-    """Name, shape (None where the size is open) and numpy dtype of a graph's input or output."""
+    """Name, shape (None where the size is open) and numpy dtype of a graph's input or output.
+
+    Raises ConversionError for a sequence, a map, or a type that numpy does not have.
+    """
+    tensor, dtype = value.type.tensor_type, _dtype_of(value)
+    if dtype is None:
+        kind = value.type.WhichOneof("value") or "value without a type"
+        raise ConversionError(f"'{value.name}' is a {kind.removesuffix('_type')} of no known type, expected a tensor")
+    sizes = (size.dim_value if size.HasField("dim_value") else -1 for size in tensor.shape.dim)
+    return TensorSpec(value.name, tuple(None if size < 0 else size for size in sizes), dtype)
+
+
+def _dtype_of(value: ValueInfoProto) -> str | None:
     from onnx import helper
 
-    tensor = value.type.tensor_type
-    shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim)
-    return TensorSpec(value.name, shape, str(helper.tensor_dtype_to_np_dtype(tensor.elem_type)))
+    if not value.type.HasField("tensor_type"):
+        return None
+    try:
+        return str(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    except KeyError:
+        return None
 
 
 def float_layers(graph: Graph) -> tuple[str, ...]:
@@ -69,9 +86,7 @@ def _dequantized(graph: Graph, tensor: str) -> bool:
 
 def _layers(graph: Graph) -> tuple[tuple[Layer, ...], int]:
     """One layer per node and the number of parameters; a kernel's dequantization is part of the node it feeds."""
-    dtypes = {
-        spec.name: spec.dtype for spec in map(tensor_spec, [*graph.model.graph.value_info, *graph.model.graph.output])
-    }
+    dtypes = {value.name: _dtype_of(value) for value in (*graph.model.graph.value_info, *graph.model.graph.output)}
     layers: list[Layer] = []
     counted: dict[str, Array] = {}
     for node in graph.model.graph.node:
@@ -80,7 +95,8 @@ def _layers(graph: Graph) -> tuple[tuple[Layer, ...], int]:
         names = [name for name in map(graph.constant_behind, node.input) if name is not None]
         constants = {name: graph.array(name) for name in names}
         fresh = {name: values for name, values in constants.items() if name not in counted}
-        layers.append(_layer(node, constants, fresh, dtypes.get(node.output[0], "unknown")))
+        output_dtype = next((dtypes.get(name) for name in node.output if name), None)
+        layers.append(_layer(node, constants, fresh, output_dtype or "unknown"))
         counted |= fresh
     return tuple(layers), sum(values.size for values in counted.values() if _is_parameter(values))
 
@@ -90,7 +106,7 @@ def _layer(node: NodeProto, constants: dict[str, Array], fresh: dict[str, Array]
     kernel = max(weights, key=lambda values: values.size, default=None)
     dtype = str(kernel.dtype) if kernel is not None else output_dtype
     return Layer(
-        name=node.name or node.output[0],
+        name=node.name or next(iter(node.output), ""),
         type=node.op_type,
         bytes=sum(values.nbytes for values in fresh.values()),
         precision=_PRECISIONS.get(dtype, dtype),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any  # Any: the request, which is JSON
 
 import numpy as np
@@ -10,11 +11,13 @@ from edgekit import workers
 from edgekit.errors import ConversionError
 from edgekit.tensors import Array
 from edgekit_onnx.graphs import KERNEL_AXES, Graph
+from edgekit_onnx.running import check_runs
 
 
 def quantize(request: dict[str, Any]) -> dict[str, object]:
-    """Write `output` from `model` at `precision`."""
+    """Write `output` from `model` at `precision`, and see that ONNX Runtime opens it."""
     _MAKERS[request["precision"]](request)
+    check_runs(Path(request["output"]), label=f"the {request['precision']} graph")
     return {}
 
 
@@ -53,7 +56,7 @@ def _int8(request: dict[str, Any]) -> None:
     quantize_static(
         request["model"],
         request["output"],
-        _Reader(samples),
+        _Reader(samples, request["batch"]),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QInt8,
@@ -70,11 +73,14 @@ def _int8(request: dict[str, Any]) -> None:
 
 
 class _Reader:
-    """ONNX Runtime's CalibrationDataReader: one sample after the other, then None."""
+    """ONNX Runtime's CalibrationDataReader: one whole batch after the other, then None."""
 
-    def __init__(self, samples: dict[str, Array]) -> None:
-        count = min(len(array) for array in samples.values())
-        self._feeds = iter({name: array[i : i + 1] for name, array in samples.items()} for i in range(count))
+    def __init__(self, samples: dict[str, Array], batch: int) -> None:
+        count = min(len(array) for array in samples.values()) // batch
+        if not count:
+            raise ConversionError(f"the model takes batches of {batch} samples, and calibration has fewer: give more")
+        starts = range(0, count * batch, batch)
+        self._feeds = iter({name: array[at : at + batch] for name, array in samples.items()} for at in starts)
 
     def get_next(self) -> dict[str, Array] | None:
         return next(self._feeds, None)

@@ -17,8 +17,9 @@ from edgekit.tensors import Array, TensorSpec
 from edgekit.tracing import Kernel, Run, TracedTensor, Values
 from edgekit_onnx.activations import Activation, distinct, list_activations, list_rows, trained_kernels
 from edgekit_onnx.cutting import CUT, cut_graph
-from edgekit_onnx.graphs import Graph, open_model
+from edgekit_onnx.graphs import Graph
 from edgekit_onnx.inspection import tensor_spec
+from edgekit_onnx.reading import read_model
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -27,16 +28,14 @@ _ERRORS_ONLY = 3
 
 
 class OnnxTrace:
-    """A file whose batch is open or 1."""
+    """A file whose batch is open or 1. It is opened in this process, which some files crash."""
 
     engine = "onnxruntime"
 
     def __init__(self, path: Path) -> None:
         """Raises ConversionError when it is not an ONNX model that ONNX Runtime runs."""
-        import onnx
-
         self._path = path
-        self._model: ModelProto = onnx.shape_inference.infer_shapes(open_model(path))
+        self._model: ModelProto = read_model(path, shapes=True)
         graph = Graph(self._model)
         values = [value for value in self._model.graph.input if value.name not in graph.constants]
         self.inputs, self.input_specs = _borders([tensor_spec(value) for value in values])
@@ -71,7 +70,10 @@ class OnnxTrace:
         try:
             results = session.run([item.seen for item in items], feeds)
         except Exception as problem:  # onnxruntime's exceptions have no other base
-            raise ConversionError(f"{self._path}: onnxruntime failed while running: {problem}") from problem
+            reason = " ".join(str(problem).split())
+            raise ConversionError(
+                f"{self._path}: onnxruntime cannot run it one sample at a time ({reason})"
+            ) from problem
         computed = {item.name: result.astype(np.float32) for item, result in zip(items, results, strict=True)}
         return {**{item.name: given[item.name] for item in wanted if not item.made}, **computed}
 

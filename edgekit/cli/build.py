@@ -9,6 +9,7 @@ from pathlib import Path
 from edgekit.cli import summary
 from edgekit.cli.output import add_allow_code, add_architecture, emit, progress, quiet_tensorflow
 from edgekit.cli.progress import shown_progress
+from edgekit.given import given_format
 from edgekit.project import load_project
 
 
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build; 1 when a budget was not met or a device test failed."""
     project = load_project(args.project)
-    quiet_tensorflow()
+    if given_format(project.model) is None:
+        quiet_tensorflow()
     from edgekit.pipeline import build_project
 
     sys.path.insert(0, str(args.project.resolve().parent))  # so that module:function may stand beside the project file

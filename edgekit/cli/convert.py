@@ -15,7 +15,8 @@ from edgekit.cli.output import add_allow_code, add_architecture, add_lengths, em
 from edgekit.conversion import Converter, NpuConverter, Source, check_precision, find_converter
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
-from edgekit.given import CONVERTED, converted_source, saved_model_source
+from edgekit.given import converted_source, saved_model_source
+from edgekit.model_files import CONVERTED
 
 CALIBRATION_SAMPLES = 200
 STATEFUL = "tflite"  # the format that has state
@@ -24,7 +25,10 @@ STATEFUL = "tflite"  # the format that has state
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit convert`."""
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a .keras or .h5 file, a SavedModel folder, or a float .tflite"
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="a .keras or .h5 file, a SavedModel folder, or a float .tflite or .onnx",
     )
     parser.add_argument("--to", required=True, metavar="FORMAT", help="tflite or onnx")
     parser.add_argument(
@@ -91,10 +95,11 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     if args.state is not None and converter.format != STATEFUL:
         raise ConfigError(f"--state is for --to {STATEFUL}, not {converter.format}: leave it out")
     lengths = lengths_of(args)
-    if args.model.suffix == CONVERTED:
-        _check_keras_flags(args)
+    if args.model.suffix in CONVERTED:
+        _check_no_flag(args, "--state", args.state)
+        _check_no_flag(args, "--architecture", args.architecture)
         _check_no_signature(args)
-        return converted_source(args.model, converter, work)
+        return converted_source(args.model, converter, work, lengths=lengths)
     # With oneDNN, TensorFlow's allocator keeps three times the weights and gives nothing back; nothing is trained here.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     quiet_tensorflow()
@@ -104,18 +109,18 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     from edgekit.opening_files import examine_apart
 
     if args.model.is_dir() and examine_apart(args.model)[0] is Kind.PLAIN_SAVED_MODEL:
-        _check_keras_flags(args)
+        _check_no_flag(args, "--state", args.state)
+        _check_no_flag(args, "--length", args.length)
         return saved_model_source(args.model, work, allow_code=args.allow_code, signatures=args.signature or ())
     _check_no_signature(args)
     loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths)
     return export_source(loaded, work, state=args.state)
 
 
-def _check_keras_flags(args: argparse.Namespace) -> None:
+def _check_no_flag(args: argparse.Namespace, flag: str, value: object) -> None:
     """Raise ConfigError for a flag that only a Keras model gives a meaning."""
-    for flag, value in (("--state", args.state), ("--length", args.length)):
-        if value is not None:
-            raise ConfigError(f"{flag} is for a Keras model, and {args.model.name} holds none: leave it out")
+    if value is not None:
+        raise ConfigError(f"{flag} is for a Keras model, and {args.model.name} holds none: leave it out")
 
 
 def _check_no_signature(args: argparse.Namespace) -> None:

@@ -36,9 +36,10 @@ def run(args: argparse.Namespace) -> int:
             emit(args, _bundle_json(bundle.manifest, signed), _bundle_text(bundle.manifest, signed))
         return 0
     sys.path.insert(0, "")  # module:function may stand in this folder
-    quiet_tensorflow()
-    from edgekit.inspection import inspect
+    from edgekit.inspection import FORMAT_OF_SUFFIX, inspect
 
+    if args.file.suffix not in FORMAT_OF_SUFFIX:
+        quiet_tensorflow()
     found = inspect(args.file, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths_of(args))
     emit(args, dataclasses.asdict(found), _model_text(found))
     return 0

@@ -25,7 +25,7 @@ class ModelFacts:
     float_bytes: int  # 4 x its parameters
     compressed_metric: float | None  # of the compressed Keras model, in float
     compressed_parameters: int
-    compressed_sparsity: float  # fraction of zero weights in its kernels
+    compressed_sparsity: float | None  # fraction of zero weights in its kernels; null where no Keras model was brought
     evaluation_samples: int
 
 
@@ -55,7 +55,7 @@ class VariantFacts:
 
 @dataclass(frozen=True)
 class ParityFacts:
-    """One variant against the compressed Keras model, on evaluation data."""
+    """One variant against the float model that it was made from, on evaluation data."""
 
     variant: str
     samples: int
