@@ -37,7 +37,7 @@ class Facts:
     precision: str
     signature: Signature
     max_batch_size: int
-    labelled: bool  # the first output has names for its classes
+    labelled: str | None  # the output, by its Keras name, whose classes have labels
     samples: Sequence[Sample]
 
 
@@ -60,13 +60,8 @@ def config_text(facts: Facts, options: Options) -> str:
     return _HEADER + to_text(Message(fields))
 
 
-def per_sample(shape: Shape, batched: bool) -> Shape:
-    """What clients see of a shape: the batch is left out where Triton batches, since it adds that itself."""
-    return shape[1:] if batched else shape
-
-
 def _tensor(tensor: Tensor, batched: bool) -> Fields:
-    dims = per_sample(tensor.shape, batched)
+    dims = tensor.shape[1:] if batched else tensor.shape  # where Triton batches, it adds the batch itself
     fields: Fields = (
         ("name", tensor.binding.tensor),
         ("data_type", Enumerator(_DATA_TYPES[tensor.binding.dtype])),
@@ -81,7 +76,7 @@ def _dims(shape: Shape) -> tuple[int, ...]:
 
 
 def _labels(tensor: Tensor, facts: Facts) -> Fields:
-    return [("label_filename", LABELS_FILE)] if facts.labelled and tensor is facts.signature.outputs[0] else []
+    return [("label_filename", LABELS_FILE)] if tensor.binding.name == facts.labelled else []
 
 
 def _version_policy(words: str) -> Message:

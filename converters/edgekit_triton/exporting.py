@@ -13,10 +13,10 @@ from edgekit.runtime.golden import read_golden
 from edgekit.strict import parse
 from edgekit_triton.batching import NO_BATCHING, max_batch_size
 from edgekit_triton.choosing import PLAN, Choice, choose
-from edgekit_triton.config import CONFIG_FILE, LABELS_FILE, MODEL_FILES, Facts, config_text, per_sample
+from edgekit_triton.config import CONFIG_FILE, LABELS_FILE, MODEL_FILES, Facts, config_text
 from edgekit_triton.options import Options
 from edgekit_triton.repository import Place, check_shared, find_place, publish_model, staging
-from edgekit_triton.signature import Signature, read_signature
+from edgekit_triton.signature import read_signature
 from edgekit_triton.warmup import FOLDER, warmup_samples
 
 _PLAN_NOTE = (
@@ -65,14 +65,14 @@ def _write_around(
     signature = read_signature(model, variant, bundle.manifest)
     size = max_batch_size(variant, signature, options)
     samples = warmup_samples(signature, read_golden(bundle), where=where)
-    labels, notes = _labels(bundle.manifest, signature, where)
+    labels, notes = _labels(bundle.manifest, where)
     facts = Facts(
         name=place.folder.name,
         format=variant.format,
         precision=variant.precision,
         signature=signature,
         max_batch_size=size,
-        labelled=labels is not None,
+        labelled=None if labels is None else bundle.manifest.outputs[0].name,
         samples=samples,
     )
     shared = {CONFIG_FILE: config_text(facts, options).encode()}
@@ -91,17 +91,13 @@ def _write_around(
     return notes
 
 
-def _labels(manifest: Manifest, signature: Signature, where: str) -> tuple[bytes | None, tuple[str, ...]]:
-    """The file of labels, one a line, and a note when the labels do not fit the first output, whose names they are."""
-    labels = manifest.labels
+def _labels(manifest: Manifest, where: str) -> tuple[bytes | None, tuple[str, ...]]:
+    """The file of labels, one a line, and a note when they do not fit the first output, whose classes they name."""
+    labels, scores = manifest.labels, manifest.outputs[0]
     if labels is None:
         return None, ()
-    first = signature.outputs[0]
-    scores = per_sample(first.shape, signature.batched)
-    if scores not in ((len(labels),), (1, len(labels))):
-        return None, (
-            f"labels left out: there are {len(labels)}, and output '{first.binding.tensor}' is not that many scores",
-        )
+    if scores.shape[1:] != (len(labels),):
+        return None, (f"labels left out: there are {len(labels)}, and output {scores} is not that many scores",)
     broken = next((label for label in labels if label.splitlines() not in ([label], [])), None)
     if broken is not None:
         raise ConversionError(f"{where}: label {broken!r} holds a line break, and Triton reads one label a line")

@@ -102,13 +102,17 @@ def publish_model(staged: Path, place: Place) -> tuple[Path, ...]:
             final = place.folder / path.relative_to(staged)
             final.parent.mkdir(exist_ok=True)
             publish(path, final)
-    _publish_version(version, place.version_folder, aside=staged / "replaced")
+    _publish_version(version, place, aside=staged / "replaced")
     return files
 
 
-def _publish_version(staged: Path, final: Path, *, aside: Path) -> None:
-    """Put a version where another may be, which comes back when that fails."""
-    replaced = final.exists()
+def _publish_version(staged: Path, place: Place, *, aside: Path) -> None:
+    """Put a version where another may be, which comes back when that fails.
+
+    Without `replace`, one that another process has put there meanwhile is not touched: the rename fails.
+    """
+    final = place.version_folder
+    replaced = place.replace and final.exists()
     if replaced:
         publish(final, aside)
     try:
