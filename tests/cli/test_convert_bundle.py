@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from edgekit.cli.convert_bundle import SETTINGS
 from tests.disk import below_a_file
 from tests.tiny_models import IMAGES, float_onnx
 
@@ -123,3 +124,8 @@ def test_flags_of_triton_are_for_triton(edgekit: Run, tmp_path: Path, argv: tupl
     ended = edgekit("convert", "none.keras", "--to", "tflite", "-o", tmp_path / "x.tflite", *argv)
     assert ended.exit_code == 2
     assert f"{argv[0]} is not for --to tflite: leave it out" in ended.stderr
+
+
+def test_every_flag_is_in_the_guide() -> None:
+    guide = Path(__file__).parents[2].joinpath("docs", "triton.md").read_text()
+    assert [flag for flag in SETTINGS if f"`--{flag.replace('_', '-')}" not in guide] == []

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgekit_triton import exporter
 
-from edgekit.bundle import write_bundle
+from edgekit.bundle import Bundle, write_bundle
+from edgekit.bundle_exporters import Exported
 from edgekit.manifest import Binding, Golden, Input, Manifest, Provenance, Variant
 from edgekit.runtime.golden import write_golden
 from edgekit.tensors import TensorSpec
+from tests.converters.pbtxt_reader import read_config
 from tests.tiny_models import member
 
 INPUTS = (Input("image", (None, 2, 3), "float32"), Input("steps", (None, None), "int64"))
@@ -105,3 +108,14 @@ def one(folder: Path, content: bytes | None = None, **more: Any) -> Path:
     """A bundle of one fp32 ONNX variant."""
     content = two_outputs() if content is None else content
     return write(folder, [(variant("fp32", content), content)], **more)
+
+
+def export(bundle: Path, output: Path, **options: Any) -> Exported:
+    """As `edgekit convert` does it, with its options."""
+    with Bundle.open(bundle) as opened:
+        return exporter.with_options(options, where="options").export(opened, output)
+
+
+def config(bundle: Path, output: Path, **options: Any) -> dict[str, Any]:
+    """The configuration of an export, read back."""
+    return read_config((export(bundle, output, **options).folder / "config.pbtxt").read_text())
