@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.bundle import Bundle
 from edgekit.bundle_exporters import Exported
 from edgekit.errors import ConfigError, ConversionError
-from edgekit.manifest import Manifest
+from edgekit.manifest import Manifest, Variant
 from edgekit.runtime.golden import read_golden
 from edgekit.strict import parse
 from edgekit_triton.batching import NO_BATCHING, max_batch_size
 from edgekit_triton.choosing import PLAN, Choice, choose
 from edgekit_triton.config import CONFIG_FILE, LABELS_FILE, MODEL_FILES, Facts, config_text
 from edgekit_triton.options import Options
-from edgekit_triton.repository import Place, check_shared, find_place, publish_model, staging
+from edgekit_triton.repository import check_shared, find_place, publish_model, staging
 from edgekit_triton.signature import read_signature
-from edgekit_triton.warmup import FOLDER, warmup_samples
+from edgekit_triton.warmup import FOLDER, Sample, warmup_samples
 
 _PLAN_NOTE = (
     "a plan runs on the GPU and the TensorRT that it was built with; nothing of it could be checked here: its shapes "
@@ -47,47 +48,50 @@ class TritonExporter:
         place = find_place(
             output, options.name or manifest.name, version=options.version_folder, replace=options.replace
         )
+        labels, notes = _labels(manifest, bundle.path.name)
         with staging(place) as folder:
             staged = folder / place.folder.name
             model = staged / str(place.version) / MODEL_FILES[choice.variant.format]
             model.parent.mkdir(parents=True)
             model.write_bytes(bundle.read(choice.variant.member.path))
-            notes = _write_around(staged, model, bundle, choice, place, options)
+            labelled = manifest.outputs[0].name if labels else None
+            facts = _facts(model, bundle, choice.variant, options, name=place.folder.name, labelled=labelled)
+            shared = {CONFIG_FILE: config_text(facts, options).encode()} | ({LABELS_FILE: labels} if labels else {})
+            check_shared(place, shared)
+            _write_beside(staged, shared, facts.samples)
             files = publish_model(staged, place)
+        notes = (*notes, *_notes(choice.variant, facts))
         return Exported(place.folder, files, choice.variant.id, choice.reason, choice.left_out, notes)
 
 
-def _write_around(
-    staged: Path, model: Path, bundle: Bundle, choice: Choice, place: Place, options: Options
-) -> tuple[str, ...]:
-    """Write what belongs to a model file; returns what the user must know."""
-    variant, where = choice.variant, bundle.path.name
+def _facts(
+    model: Path, bundle: Bundle, variant: Variant, options: Options, *, name: str, labelled: str | None
+) -> Facts:
     signature = read_signature(model, variant, bundle.manifest)
-    size = max_batch_size(variant, signature, options)
-    samples = warmup_samples(signature, read_golden(bundle), where=where)
-    labels, notes = _labels(bundle.manifest, where)
-    facts = Facts(
-        name=place.folder.name,
+    return Facts(
+        name=name,
         format=variant.format,
         precision=variant.precision,
         signature=signature,
-        max_batch_size=size,
-        labelled=None if labels is None else bundle.manifest.outputs[0].name,
-        samples=samples,
+        max_batch_size=max_batch_size(variant, signature, options),
+        labelled=labelled,
+        samples=warmup_samples(signature, read_golden(bundle), where=bundle.path.name),
     )
-    shared = {CONFIG_FILE: config_text(facts, options).encode()}
-    if labels is not None:
-        shared[LABELS_FILE] = labels
-    check_shared(place, shared)
+
+
+def _write_beside(staged: Path, shared: Mapping[str, bytes], samples: Sequence[Sample]) -> None:
+    """What stands beside the version folder."""
+    for name, content in shared.items():
+        (staged / name).write_bytes(content)
     (staged / FOLDER).mkdir()
     for sample in samples:
         (staged / FOLDER / sample.file).write_bytes(sample.values.tobytes())
-    for name, content in shared.items():
-        (staged / name).write_bytes(content)
-    if variant.format == PLAN:
-        notes = (*notes, _PLAN_NOTE)
-    if size == NO_BATCHING:
-        notes = (*notes, f"'{variant.id}' has a fixed batch: Triton sends its requests one by one")
+
+
+def _notes(variant: Variant, facts: Facts) -> tuple[str, ...]:
+    notes = (_PLAN_NOTE,) if variant.format == PLAN else ()
+    if facts.max_batch_size == NO_BATCHING:
+        return (*notes, f"'{variant.id}' has a fixed batch: Triton sends its requests one by one")
     return notes
 
 
