@@ -89,7 +89,9 @@ class TestChoice:
 
 
 class TestPlans:
-    PROFILE = Recipe(profiles=({"image": Shapes((1, 2, 3), (4, 2, 3), (16, 2, 3))},))
+    PROFILE = Recipe(
+        profiles=({"image": Shapes((1, 2, 3), (4, 2, 3), (16, 2, 3)), "steps": Shapes((1, 5), (4, 5), (20, 5))},)
+    )
 
     def test_a_plan_is_served_up_to_its_profile(self, tmp_path: Path) -> None:
         exported = export(plan(tmp_path, tensorrt=self.PROFILE), tmp_path / "repo")

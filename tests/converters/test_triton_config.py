@@ -25,12 +25,12 @@ needs_schema = pytest.mark.skipif(
 )
 
 
-def text_of(precision: str = "fp32", **options: Any) -> str:
-    """The configuration of the ONNX file with an open batch, which needs no file."""
+def text_of(precision: str = "fp32", *, last: tuple[int | None, ...] = (None,), **options: Any) -> str:
+    """The configuration of the ONNX file with an open batch, which needs no file; `last` is its second output."""
     made, parsed = variant(precision, ONNX), Options(**options)
     signature = Signature(
         tuple(Tensor(binding, shape) for binding, shape in zip(made.inputs, ((None, 2, 3), (None, None)), strict=True)),
-        tuple(Tensor(binding, shape) for binding, shape in zip(made.outputs, ((None, 3), (None,)), strict=True)),
+        tuple(Tensor(binding, shape) for binding, shape in zip(made.outputs, ((None, 3), last), strict=True)),
     )
     facts = Facts(
         name="two",
@@ -82,6 +82,16 @@ class TestConfiguration:
         exported = export(one(tmp_path, two_outputs(6)), tmp_path / "repo")
         stored = np.fromfile(exported.folder / "warmup" / "input-1.raw", np.int64)
         np.testing.assert_array_equal(stored.reshape(6, 5), GOLDEN["steps"][[0, 1, 2, 3, 0, 1]])
+
+    @pytest.mark.parametrize(("last", "dims"), [((), [1]), ((1,), [1]), ((4, None), [4, -1])])
+    def test_an_output_without_the_batch_keeps_the_file_from_batching(
+        self, last: tuple[int | None, ...], dims: list[int]
+    ) -> None:
+        read = read_config(text_of(last=last))
+        assert read["max_batch_size"] == 0
+        assert [item["dims"] for item in read["input"]] == [[-1, 2, 3], [-1, -1]]
+        assert read["output"][1] == {"name": "last_out", "data_type": "TYPE_INT64", "dims": dims}
+        assert read["model_warmup"][0]["inputs"]["image_in"]["dims"] == [1, 2, 3]
 
     def test_dims_are_those_of_the_file(self, tmp_path: Path) -> None:
         """The manifest may know more than the file: Triton compares outputs with what ONNX Runtime states."""
