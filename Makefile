@@ -39,7 +39,8 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"edgekit builds on Python 3.11 to 3.13, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-# A `dev` set-up holds everything of `host`, so it counts as both.
+# A `dev` set-up holds everything of `host`, so it counts as both. Of tritonclient, tests read Triton's schema alone, and its
+# own requirements would hold back protobuf and ml_dtypes.
 $(VENV)/.host: $(VENV)/bin/python pyproject.toml constraints.txt
 	@[ -f $(VENV)/.dev ] && [ $(VENV)/.dev -nt pyproject.toml ] && [ $(VENV)/.dev -nt constraints.txt ] || \
 		$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[host]"
@@ -47,4 +48,5 @@ $(VENV)/.host: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps tritonclient
 	@touch $@

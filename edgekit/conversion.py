@@ -200,13 +200,13 @@ class Checker(Protocol):
 
 def find_converter(format_name: str) -> Converter:
     """The converter of a format. Raises ConversionError that lists what is installed."""
-    converter: Converter = _find(CONVERTERS, format_name).load()
+    converter: Converter = find_installed(CONVERTERS, format_name).load()
     return converter
 
 
 def find_checker(name: str) -> Checker:
     """A checker by its entry-point name. Raises ConversionError that lists what is installed."""
-    checker: Checker = _find(CHECKERS, name).load()
+    checker: Checker = find_installed(CHECKERS, name).load()
     return checker
 
 
@@ -237,7 +237,8 @@ def check_precision(converter: Converter, precision: str) -> None:
         )
 
 
-def _find(group: str, name: str) -> EntryPoint:
+def find_installed(group: str, name: str) -> EntryPoint:
+    """An entry point by its group and name. Raises ConversionError that lists what is installed."""
     installed = {point.name: point for point in entry_points(group=group)}
     if name not in installed:
         kind = group.split(".")[1].removesuffix("s")

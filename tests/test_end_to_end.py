@@ -18,9 +18,12 @@ import numpy as np
 import pytest
 
 import edgekit
+from edgekit.bundle import Bundle
 from edgekit.cli import main
 from edgekit.inspection import inspect
+from edgekit.runtime.golden import read_golden
 from tests.conftest import Digits
+from tests.converters.pbtxt_reader import read_config
 
 PROJECT = """\
 name = "tiny"
@@ -295,3 +298,25 @@ def inspected(bundle: Path, member: str, folder: Path) -> Any:
     with zipfile.ZipFile(bundle) as archive:
         archive.extract(member, folder)
     return json.loads(json.dumps(dataclasses.asdict(inspect(folder / member))))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_triton_gets_a_model_that_gives_the_golden_outputs(built: Built, tmp_path: Path, precision: str) -> None:
+    """As a server does it: all that is known of the model comes from its folder in the repository."""
+    import onnxruntime
+
+    argv = ["convert", str(built.bundle), "--to", "triton", "--precision", precision, "-o", str(tmp_path)]
+    assert main(argv) == 0
+    config = read_config((tmp_path / "tiny" / "config.pbtxt").read_text())
+    assert config["output"][0]["label_filename"] == "labels.txt"
+    session = onnxruntime.InferenceSession(str(tmp_path / "tiny/1/model.onnx"), providers=["CPUExecutionProvider"])
+    with Bundle.open(built.bundle) as bundle:
+        golden, limit = read_golden(bundle), bundle.variant(f"onnx-{precision}").golden_tolerance
+    for request in config["model_warmup"]:
+        (image,) = request["inputs"].values()
+        raw = np.fromfile(tmp_path / "tiny" / "warmup" / image["input_data_file"], np.float32)
+        batch = np.repeat(raw.reshape(1, *image["dims"]), request["batch_size"], axis=0)
+        (got,) = session.run([config["output"][0]["name"]], {config["input"][0]["name"]: batch})
+        wanted = golden.outputs["probabilities"]
+        np.testing.assert_array_equal(batch[0], golden.inputs["image"][0])
+        assert np.abs(got - wanted[:1]).max() <= limit * np.abs(wanted).max()

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgekit.bundle_exporters import exporter_names
+from edgekit.cli import convert_bundle
 from edgekit.cli.output import add_allow_code, add_architecture, add_lengths, emit, lengths_of, quiet_tensorflow
 from edgekit.conversion import Converter, NpuConverter, Source, check_precision, find_converter
 from edgekit.errors import ConfigError, ConversionError
@@ -19,7 +21,21 @@ from edgekit.given import converted_source, saved_model_source
 from edgekit.model_files import CONVERTED
 
 CALIBRATION_SAMPLES = 200
+DEFAULT_PRECISION = "fp32"
 STATEFUL = "tflite"  # the format that has state
+
+_OWN = ("calibration", "npu", "state", "allow_code", "architecture", "length", "signature")  # not of bundles
+_SETTINGS = {  # flag -> key of `[convert.FORMAT]`
+    "keep_float": "keep_float",
+    "layer": "layers",
+    "op": "ops",
+    "algorithm": "algorithm",
+    "calibration_method": "calibration",
+    "percentile": "percentile",
+    "no_bias_correction": "bias_correction",
+    "block_size": "block_size",
+    "dynamic_batch": "dynamic_batch",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,15 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model",
         type=Path,
         metavar="MODEL",
-        help="a .keras or .h5 file, a SavedModel folder, or a float .tflite or .onnx",
+        help="a .keras or .h5 file, a SavedModel folder, a float .tflite or .onnx; with --to triton a bundle",
     )
-    parser.add_argument("--to", required=True, metavar="FORMAT", help="tflite or onnx")
+    parser.add_argument("--to", required=True, metavar="FORMAT", help="tflite, onnx or triton")
     parser.add_argument(
-        "--precision", default="fp32", metavar="P",
-        help="fp32 (default), fp16, int8; tflite also int8-float-io, dynamic-int8, int16x8, int4-weights",
+        "--precision", metavar="P",
+        help="fp32 (default), fp16, int8; tflite also int8-float-io, dynamic-int8, int16x8, int4-weights; "
+        "triton: of the variant that is served",
     )  # fmt: skip
     parser.add_argument("--calibration", metavar="DATA", help="an .npz or module:function of real inputs, for integers")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="triton: the model repository")
     parser.add_argument(
         "--npu", metavar="VENDOR:SOC", help="compile the .tflite ahead of time for a phone's NPU: qualcomm:SM8650"
     )
@@ -46,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a model with stateful=True: variables, or inputs-outputs",
     )
     _add_settings(parser.add_argument_group("settings of TFLite files (docs/phones.md)"))
+    convert_bundle.add_arguments(parser.add_argument_group("settings of --to triton (docs/triton.md)"))
     add_allow_code(parser)
     add_architecture(parser)
     add_lengths(parser)
@@ -56,8 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert and say what came out."""
+    if args.to in exporter_names():
+        convert_bundle.refuse(args, (*_OWN, *_SETTINGS))
+        return convert_bundle.run(args)
     converter = find_converter(args.to)
-    check_precision(converter, args.precision)
+    convert_bundle.refuse(args, convert_bundle.SETTINGS)
+    precision = args.precision or DEFAULT_PRECISION
+    check_precision(converter, precision)
     settings = _settings(args)
     if settings:
         converter = converter.with_options(settings, where=f"settings of --to {args.to}")
@@ -73,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         data = args.calibration and representative(args.calibration, source.inputs, samples=CALIBRATION_SAMPLES)
         candidate = Path(folder, f"converted{converter.suffix}")
         artifact = converter.convert(
-            source, precision=args.precision, calibration=data.inputs if data else None, output=candidate
+            source, precision=precision, calibration=data.inputs if data else None, output=candidate
         )
         notes = [*artifact.notes, *(doubts(data) if data else ())]
         if compile_npu is None:
@@ -82,11 +105,11 @@ def run(args: argparse.Namespace) -> int:
             notes.append(compile_npu(candidate, temporary))
     size = args.output.stat().st_size
     result = {
-        "output": str(args.output), "format": args.to, "precision": args.precision, "bytes": size,
+        "output": str(args.output), "format": args.to, "precision": precision, "bytes": size,
         "float_layers": list(artifact.float_layers), "notes": notes,
     }  # fmt: skip
     left = f"; left in float: {', '.join(artifact.float_layers)}" if artifact.float_layers else ""
-    lines = [f"{args.output}: {args.to} {args.precision}, {size:,} bytes{left}", *notes]
+    lines = [f"{args.output}: {args.to} {precision}, {size:,} bytes{left}", *notes]
     emit(args, result, "\n".join(lines))
     return 0
 
@@ -161,17 +184,8 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
 
 def _settings(args: argparse.Namespace) -> dict[str, object]:
     """What the flags say, under the keys of `[convert.FORMAT]`."""
-    given = {
-        "keep_float": args.keep_float,
-        "layers": _pairs("--layer", args.layer),
-        "ops": _pairs("--op", args.op),
-        "algorithm": args.algorithm,
-        "calibration": args.calibration_method,
-        "percentile": args.percentile,
-        "bias_correction": args.no_bias_correction,
-        "block_size": args.block_size,
-        "dynamic_batch": args.dynamic_batch,
-    }
+    given = {key: getattr(args, flag) for flag, key in _SETTINGS.items()}
+    given |= {"layers": _pairs("--layer", args.layer), "ops": _pairs("--op", args.op)}
     return {key: value for key, value in given.items() if value is not None}
 
 

@@ -64,6 +64,10 @@ def _dtype(argument: Any) -> str:
     return _DTYPES.get(argument.type, str(argument.type))
 
 
+def _shape(argument: Any) -> tuple[int | None, ...]:
+    return tuple(size if isinstance(size, int) else None for size in argument.shape)
+
+
 class OnnxRunner:
     """One InferenceSession."""
 
@@ -76,9 +80,8 @@ class OnnxRunner:
         check_tensors(outputs, {name: _dtype(argument) for name, argument in gives.items()}, "output")
         provider = session.get_providers()[0]
         self.accelerator = f"{_PROVIDERS[provider]} ({provider})"
-        self.shapes = tuple(
-            tuple(size if isinstance(size, int) else None for size in takes[binding.tensor].shape) for binding in inputs
-        )
+        self.shapes = tuple(_shape(takes[binding.tensor]) for binding in inputs)
+        self.output_shapes = tuple(_shape(gives[binding.tensor]) for binding in outputs)
         self._session: Any = session
         self._failures = failures
         self._inputs = [binding.tensor for binding in inputs]
