@@ -25,6 +25,7 @@ VERBS: Mapping[str, str] = {
     "bench": "measure a bundle's latency",
     "test": "run the device tests on a bundle",
     "targets": "list the device profiles, or show one",
+    "cache": "list or remove the TensorRT engines that this device has built",
     "doctor": "say what works on this machine and how to get the rest",
 }
 INTERRUPTED = 130  # as a shell says SIGINT

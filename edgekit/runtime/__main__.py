@@ -20,6 +20,8 @@ from edgekit.runtime import survey
 from edgekit.runtime.arrays import read_inputs, write_npz
 from edgekit.runtime.opening import open_bundle
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
+from edgekit.tensorrt.cache import cache_folder
+from edgekit.tensorrt.cache_keeping import Pruned, list_cache, prune
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["bench"].add_argument("--warmup", type=int, default=DEFAULT_WARMUP)
     commands.choices["bench"].add_argument("--runs", type=int, default=DEFAULT_RUNS)
     _with_bundle(commands.add_parser("verify"), _verify)
+    commands.add_parser("cache-list").set_defaults(answer=lambda _: list_cache(cache_folder()))
+    pruning = commands.add_parser("cache-prune")
+    pruning.add_argument("--older-than", type=float)
+    pruning.add_argument("--max-bytes", type=int)
+    pruning.add_argument("--all", action="store_true")
+    pruning.set_defaults(answer=_prune)
     return parser
 
 
@@ -94,6 +102,10 @@ def _golden(args: argparse.Namespace) -> survey.GoldenReply:
 def _verify(args: argparse.Namespace) -> survey.VerifyReply:
     with Bundle.open(args.bundle) as bundle:
         return survey.VerifyReply(bundle.verify())
+
+
+def _prune(args: argparse.Namespace) -> Pruned:
+    return prune(cache_folder(), older_than_days=args.older_than, max_bytes=args.max_bytes, everything=args.all)
 
 
 def _progress(message: str) -> None:
