@@ -134,6 +134,13 @@ def test_float_variants_equal_keras_and_int8_variants_agree_with_each_other(buil
         assert parity[variant]["top1_agreement"] > 0.95
 
 
+def test_jetson_variants_carry_the_recipe_of_their_engine(built: Built) -> None:
+    recipes = {variant.id: variant.tensorrt for variant in built.manifest.variants}
+    assert {name for name, recipe in recipes.items() if recipe is not None} == {
+        variant.id for variant in built.manifest.variants if "jetson-orin-nano" in variant.targets
+    }
+
+
 def test_jetson_variants_carry_what_tensorrt_said(built: Built) -> None:
     notes = {variant["id"]: " ".join(variant["notes"]) for variant in built.report["variants"]}
     for variant in ("onnx-int8", "onnx-fp16", "onnx-fp32"):
