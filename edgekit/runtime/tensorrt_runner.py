@@ -124,9 +124,12 @@ class TensorRTRunner:
     def close(self) -> None:
         """Free everything; what is left is freed even when CUDA fails at a part of it. A second close is harmless."""
         with ExitStack() as stack:
-            if self._loaded is not None:
+            opened = self._loaded is not None
+            if opened:
                 stack.callback(self._cuda.close)
             stack.push(self._resources.pop_all())
+            if opened:
+                self._cuda.enter()  # this may be another thread than the one that opened it
 
     def _let_go(self) -> None:
         """The context before the engine, and that before its runtime, as TensorRT wants it."""

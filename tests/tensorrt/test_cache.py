@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from edgekit.errors import BuildError, EngineError
 from edgekit.tensorrt.cache import BUILD_TIMEOUT_S, EngineCache, Machine, cache_folder, engine_key
+from edgekit.tensorrt.cache_keeping import list_cache
 from edgekit.tensorrt.recipe import Recipe, Shapes
 from tests.disk import below_a_file, no_space_beyond
 from tests.tensorrt.builders import FakeBuilder
@@ -121,6 +123,37 @@ class TestGetting:
         builder.content = ENGINE * 2
         assert cache.get(MODEL, RECIPE, MACHINE, builder, refused=old).plan == ENGINE * 2
         assert not cache.get(MODEL, RECIPE, MACHINE, builder, refused=old).built_now
+
+
+def mutants(content: bytes, count: int) -> Iterator[bytes]:
+    """The same with bytes flipped, cut off, doubled or put in, always the same ones."""
+    random = Random(20261122)
+    for _ in range(count):
+        place, length = random.randrange(len(content)), random.randint(1, 8)
+        middle = random.choice((random.randbytes(length), b"", content[place : place + length] * 2))
+        yield content[:place] + middle + content[place + random.choice((0, length)) :]
+
+
+class TestMutants:
+    def test_no_mutant_of_an_engine_is_handed_out(self, cache: EngineCache, builder: FakeBuilder) -> None:
+        cache.get(MODEL, RECIPE, MACHINE, builder)
+        (engine,) = cache.folder.glob("*.engine")
+        for mutant in mutants(ENGINE, 150):
+            engine.write_bytes(mutant)
+            assert cache.get(MODEL, RECIPE, MACHINE, builder).plan == ENGINE
+
+    def test_mutants_of_the_facts_end_in_the_engine_that_was_built(
+        self, cache: EngineCache, builder: FakeBuilder
+    ) -> None:
+        cache.get(MODEL, RECIPE, MACHINE, builder)
+        (facts,) = cache.folder.glob("*.json")
+        good = facts.read_bytes()
+        for mutant in mutants(good, 150):
+            facts.write_bytes(mutant)
+            got = cache.get(MODEL, RECIPE, MACHINE, builder)
+            assert got.plan == ENGINE
+            list_cache(cache.folder)
+        assert builder.builds > 100
 
 
 class TestFailures:
