@@ -100,8 +100,8 @@ class TensorRTRunner:
         """Copy in, run, copy out; a DeviceArray is read where it is. Raises EngineError."""
         self._cuda.enter()
         try:
-            self._prepare(arrays)
-            self._upload(arrays)
+            uploads = self._prepare(arrays)
+            self._upload(uploads)
             self._work.run()
             self._download()
             self._cuda.synchronize(self._stream)
@@ -114,8 +114,7 @@ class TensorRTRunner:
         """`run` with an event of CUDA between its stages; the outputs are dropped. Raises EngineError."""
         self._cuda.enter()
         try:
-            self._prepare(arrays)
-            times = self._timed(arrays)
+            times = self._timed(self._prepare(arrays))
         except BaseException:
             self._forget()
             raise
@@ -138,11 +137,11 @@ class TensorRTRunner:
             self._loaded.engine = None
         self._loaded = None
 
-    def _timed(self, arrays: Sequence[Array]) -> StageTimes:
+    def _timed(self, uploads: Sequence[str]) -> StageTimes:
         self._make_events()
         start, uploaded, computed, downloaded = self._events
         self._cuda.record(start, self._stream)
-        self._upload(arrays)
+        self._upload(uploads)
         self._cuda.record(uploaded, self._stream)
         before_ns = perf_counter_ns()
         self._work.run()
@@ -166,11 +165,15 @@ class TensorRTRunner:
             self._resources.callback(self._cuda.destroy_event, event)
             self._events += (event,)
 
-    def _prepare(self, arrays: Sequence[Array | DeviceArray]) -> None:
-        """Shapes and addresses; whatever changes one of them makes the graph anew."""
+    def _prepare(self, arrays: Sequence[Array | DeviceArray]) -> list[str]:
+        """Shapes, addresses, and pinned memory filled; the names of the inputs to be copied from there.
+
+        Whatever changes a shape or an address makes the graph anew.
+        """
         shapes = tuple(array.shape for array in arrays)
         if shapes != self._shapes:
             self._reshape(shapes)
+        uploads = []
         for (name, dtype), array in zip(self._inputs, arrays, strict=True):
             if isinstance(array, DeviceArray):
                 if array.stream is not None:
@@ -178,6 +181,9 @@ class TensorRTRunner:
                 self._point(name, array.pointer)
             else:
                 self._hold(name, dtype, array.shape, array.nbytes)
+                self._views[name][...] = array
+                uploads.append(name)
+        return uploads
 
     def _reshape(self, shapes: Shapes) -> None:
         self._forget()
@@ -187,9 +193,7 @@ class TensorRTRunner:
         for (name, _), shape in zip(self._inputs, shapes, strict=True):
             if not context.set_input_shape(name, shape):
                 raise EngineError(f"TensorRT does not take '{name}' of shape {shape}: {self._said()}")
-        open_names = context.infer_shapes()
-        if open_names:
-            raise EngineError(f"TensorRT cannot tell the shapes of {', '.join(open_names)}: {self._said()}")
+        self._infer()
         for name, dtype in self._outputs:
             shape = tuple(context.get_tensor_shape(name))
             if _OPEN in shape:
@@ -197,6 +201,14 @@ class TensorRTRunner:
             self._hold(name, dtype, shape, math.prod(shape) * np.dtype(dtype).itemsize)
             self._results.append(self._views[name])
         self._shapes = shapes
+
+    def _infer(self) -> None:
+        try:
+            unknown = self._context.infer_shapes()
+        except RuntimeError as problem:
+            raise EngineError(f"TensorRT cannot tell the outputs' shapes: {problem}") from problem
+        if unknown:
+            raise EngineError(f"TensorRT cannot tell the shapes of {', '.join(unknown)}: {self._said()}")
 
     def _hold(self, name: str, dtype: str, shape: tuple[int, ...], size: int) -> None:
         """A tensor in memory of our own."""
@@ -226,13 +238,10 @@ class TensorRTRunner:
         if count > 1 and not self._context.set_optimization_profile_async(index, self._stream):
             raise EngineError(f"TensorRT does not take profile {index}: {self._said()}")
 
-    def _upload(self, arrays: Sequence[Array]) -> None:
-        for (name, _), array in zip(self._inputs, arrays, strict=True):
-            if isinstance(array, DeviceArray):
-                continue
-            view, buffer = self._views[name], self._buffers[name]
-            view[...] = array
-            self._cuda.copy_to_device(buffer.device, buffer.pinned, view.nbytes, self._stream)
+    def _upload(self, names: Sequence[str]) -> None:
+        for name in names:
+            buffer = self._buffers[name]
+            self._cuda.copy_to_device(buffer.device, buffer.pinned, self._views[name].nbytes, self._stream)
 
     def _download(self) -> None:
         for (name, _), view in zip(self._outputs, self._results, strict=True):

@@ -147,6 +147,8 @@ class IExecutionContext:
         return bool(self._facts.get("shape", "taken") == "taken")
 
     def infer_shapes(self) -> list[str]:
+        if self._facts.get("infer") == "raises":
+            raise RuntimeError("IExecutionContext::inferShapes: Error Code 7")
         return list(self._facts.get("unknown", []))
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:

@@ -188,6 +188,7 @@ class TestErrors:
         [
             ({"execute": "refused"}, r"TensorRT failed while running: Error Code 1: Cuda Runtime"),
             ({"shape": "refused"}, r"does not take 'input_1' of shape \(8, 4\): TensorRT gave no reason"),
+            ({"infer": "raises"}, r"cannot tell the outputs' shapes: IExecutionContext::inferShapes: Error Code 7"),
             ({"unknown": ["input_2"]}, r"cannot tell the shapes of input_2"),
             ({"output": "open"}, r"the shape of output 'output_1' depends on values"),
             ({"address": "refused"}, r"does not take an address for 'output_1'"),
