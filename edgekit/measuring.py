@@ -9,6 +9,7 @@ from edgekit.comparison import Parity, compare_outputs
 from edgekit.conversion import Artifact
 from edgekit.converting import Converted
 from edgekit.data import Data
+from edgekit.engine_recipes import for_file
 from edgekit.errors import EngineError
 from edgekit.evaluation import Metric, checked_metric
 from edgekit.files import sha256_file
@@ -104,6 +105,7 @@ def describe(planned: PlannedVariant, artifact: Artifact, notes: Sequence[str]) 
         golden_tolerance=TOLERANCE.get(planned.precision, INTEGER_TOLERANCE),
         float_layers=artifact.float_layers,
         notes=(*artifact.notes, *notes),
+        tensorrt=for_file(planned.tensorrt, artifact.inputs),
     )
 
 

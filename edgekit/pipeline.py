@@ -17,6 +17,7 @@ from edgekit.compression.task import takes_class_numbers
 from edgekit.conversion import Converter
 from edgekit.converting import Options, convert_all, converters_for
 from edgekit.data import Data, DataSource, load_data
+from edgekit.engine_recipes import Recipes, check_inputs
 from edgekit.errors import ConfigError, DataError
 from edgekit.evaluation import Metric, evaluate, find_metric
 from edgekit.exporting import check_float, check_names, export_source
@@ -62,6 +63,7 @@ class BuildRequest:
     allow_code: bool = False
     architecture: str | Callable[[], object] | None = None
     lengths: Lengths | None = None
+    tensorrt: Recipes = field(default_factory=dict)
     progress: Progress = field(default_factory=LoggedProgress)
 
 
@@ -97,6 +99,7 @@ def build(
     allow_code: bool = False,
     architecture: str | Callable[[], object] | None = None,
     lengths: Lengths | None = None,
+    tensorrt: Recipes | None = None,
     progress: Progress | None = None,
 ) -> Build:
     """Make `output` (`NAME-VERSION.edgekit`), with `report.html`, `report.json` and the compressed `.keras` beside it.
@@ -109,7 +112,8 @@ def build(
     budget). `convert` gives a format its settings: a table as in `[convert.tflite]`, or
     `edgekit_tflite.TFLiteOptions`. `labels` are class names. `metadata` is embedded in `.tflite` files: a table as in
     `[metadata]`, or `edgekit.MetadataSettings`;
-    an empty table embeds what is known without it. With `resume`, an interrupted build of the same inputs goes on
+    an empty table embeds what is known without it. `tensorrt` maps targets to the `edgekit.tensorrt.recipe.Recipe` by
+    which they build engines, instead of their profiles'. With `resume`, an interrupted build of the same inputs goes on
     after its last finished epoch. Nothing appears at `output` unless every stage succeeded; a budget that is not met
     is said in the report and is no exception. Raises EdgekitError.
     """
@@ -117,7 +121,8 @@ def build(
         BuildRequest(
             model, targets, evaluation, Path(output), calibration, calibration_samples, train, recipe,
             training or TrainingSettings(), convert or {}, labels, metadata_settings(metadata), metric,
-            budget or Budget(), resume, allow_code, architecture, lengths, progress or LoggedProgress(),
+            budget or Budget(), resume, allow_code, architecture, lengths, tensorrt or {},
+            progress or LoggedProgress(),
         )
     )  # fmt: skip
 
@@ -152,6 +157,7 @@ def build_project(
         allow_code=allow_code,
         architecture=architecture or project.architecture,
         lengths=project.lengths,
+        tensorrt=project.tensorrt,
         progress=progress,
     )
 
@@ -160,7 +166,7 @@ def run(request: BuildRequest) -> Build:
     """The flow. A mistake that can be seen before the work is reported before the work."""
     check_name(*name_and_version(request.output), where=str(request.output))
     check_order(request.recipe)
-    planned = plan(request.targets, given_format(request.model))
+    planned = plan(request.targets, given_format(request.model), recipes=request.tensorrt)
     check_auto(planned, request.budget)
     converters = converters_for(planned, request.convert)
     check_formats(request.metadata, planned.formats)
@@ -172,6 +178,8 @@ def run(request: BuildRequest) -> Build:
 def _run(
     request: BuildRequest, planned: Plan, converters: Mapping[str, Converter], metric: Metric, inputs: _Inputs
 ) -> Build:
+    for recipe in (variant.tensorrt for variant in planned.variants if variant.tensorrt is not None):
+        check_inputs(recipe, inputs.model.inputs)
     with workspace(request.output, resume=request.resume, worth_keeping=STEPS) as work:
         model = _compress(request, inputs, work)
         golden = golden_vectors(model, inputs.evaluation)

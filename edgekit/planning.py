@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgekit.conversion import Converter, check_precision, find_converter
+from edgekit.engine_recipes import Recipes, check_targets, shared_recipe
 from edgekit.errors import ConfigError
 from edgekit.profiles import AUTO, DeviceProfile, load_target, target_names
+from edgekit.tensorrt.recipe import Recipe
 
 Targets = Sequence[str] | Mapping[str, Sequence[str] | str | None]  # names, or names with their precisions
 
@@ -21,6 +23,7 @@ class PlannedVariant:
     targets: tuple[str, ...]
     checkers: tuple[str, ...]  # of all its targets
     candidate: bool = False  # no target asked for it by name: what cannot be made is left out
+    tensorrt: Recipe | None = None  # how its targets build their engines from it
 
     @property
     def id(self) -> str:
@@ -47,17 +50,19 @@ class Plan:
         return any("int8" in variant.precision or "int16" in variant.precision for variant in self.variants)
 
 
-def plan(targets: Targets, given_format: str | None = None) -> Plan:
+def plan(targets: Targets, given_format: str | None = None, *, recipes: Recipes | None = None) -> Plan:
     """Resolve target names and precisions before any work starts.
 
-    `given_format` is that of a converted file that the build begins from, which becomes no other. Raises ConfigError,
-    or ConversionError.
+    `given_format` is that of a converted file that the build begins from, which becomes no other. `recipes` stand in for
+    what targets' profiles say of TensorRT. Raises ConfigError, or ConversionError.
     """
     if isinstance(targets, str):
         raise ConfigError(f"targets is '{targets}', expected a list of names: [\"{targets}\"]")
     if not targets:
         raise ConfigError("no targets; name at least one, for example local")
     wanted = targets if isinstance(targets, Mapping) else dict.fromkeys(targets)
+    given = recipes or {}
+    check_targets(given, list(wanted))
     takers: dict[tuple[str, str], list[DeviceProfile]] = {}
     preferred, automatic = {}, []
     for name, precisions in wanted.items():
@@ -73,7 +78,7 @@ def plan(targets: Targets, given_format: str | None = None) -> Plan:
         for precision in dict.fromkeys(chosen):
             for format_name in _makers(profile, precision):
                 takers.setdefault((format_name, precision), []).append(profile)
-    variants = tuple(_planned(*key, profiles, automatic) for key, profiles in takers.items())
+    variants = tuple(_planned(*key, profiles, automatic, given) for key, profiles in takers.items())
     return Plan(variants, preferred, tuple(automatic))
 
 
@@ -113,8 +118,9 @@ def _makers(profile: DeviceProfile, precision: str) -> list[str]:
 
 
 def _planned(
-    format_name: str, precision: str, profiles: Sequence[DeviceProfile], automatic: Sequence[str]
+    format_name: str, precision: str, profiles: Sequence[DeviceProfile], automatic: Sequence[str], given: Recipes
 ) -> PlannedVariant:
     checkers = dict.fromkeys(checker for profile in profiles for checker in profile.checkers)
     names = tuple(profile.name for profile in profiles)
-    return PlannedVariant(format_name, precision, names, tuple(checkers), candidate=set(names) <= set(automatic))
+    planned = PlannedVariant(format_name, precision, names, tuple(checkers), candidate=set(names) <= set(automatic))
+    return replace(planned, tensorrt=shared_recipe(planned.id, format_name, profiles, given))

@@ -13,6 +13,7 @@ import tomllib
 from edgekit.errors import ConfigError, did_you_mean
 from edgekit.manifest import FORMATS, PRECISIONS
 from edgekit.strict import parse
+from edgekit.tensorrt.recipe import Recipe
 
 TARGETS = "edgekit.targets"
 
@@ -41,6 +42,7 @@ class DeviceProfile:
     sources: tuple[str, ...]  # where these facts stand
     checkers: tuple[str, ...] = ()  # vendor tools that an artifact must pass before it is packed
     delegates: Mapping[str, Delegate] = field(default_factory=dict)
+    tensorrt: Recipe | None = None  # of a device that builds its engines from ONNX: how
     max_bytes: int | None = None  # of a model file
     runtime_version: str | None = None  # of TensorFlow, that its TFLite runtime comes from; None: as new as LiteRT's
     select_tf: bool = False  # whether its TFLite runtime has TensorFlow's own operators ("Flex")

@@ -13,6 +13,7 @@ from edgekit.calibration import check_samples
 from edgekit.compression.steps import Step
 from edgekit.compression.training import TrainingSettings
 from edgekit.converting import converters_for
+from edgekit.engine_recipes import Recipes
 from edgekit.errors import ConfigError, EdgekitError
 from edgekit.given import given_format
 from edgekit.lengths import Lengths
@@ -20,6 +21,7 @@ from edgekit.metadata import MetadataSettings, check_formats, located_metadata, 
 from edgekit.planning import plan
 from edgekit.recipe import located_settings, parse_steps, read_toml
 from edgekit.strict import parse
+from edgekit.tensorrt.recipe import Recipe
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -43,6 +45,7 @@ class TargetSection:
     """What to make for one target; None makes the profile's own choice."""
 
     precision: tuple[str, ...] | str | None = None  # "auto" tries every one on the device
+    tensorrt: Recipe | None = None  # how it builds its engines; None: as its profile says
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Project:
     metadata: MetadataSettings | None = None
     architecture: str | None = None  # "module:function" that builds the model whose weights alone the file holds
     lengths: Lengths | None = None  # of what inputs leave open, checked against the model when it is loaded
+    tensorrt: Recipes = field(default_factory=dict)  # target -> what [targets.NAME.tensorrt] says
 
     def locate(self, source: str) -> str:
         """A data source with a path made relative to the project file; `module:function` stays."""
@@ -95,8 +99,9 @@ def load_project(path: Path) -> Project:
     if not file.targets:
         raise ConfigError(f"{path.name}: no targets; add a table such as [targets.android-arm64]")
     targets = {name: section.precision for name, section in file.targets.items()}
+    recipes = {name: section.tensorrt for name, section in file.targets.items() if section.tensorrt is not None}
     try:
-        planned = plan(targets, given_format(file.model))
+        planned = plan(targets, given_format(file.model), recipes=recipes)
     except EdgekitError as problem:
         raise ConfigError(f"{path.name}: [targets]: {problem}") from problem
     try:
@@ -113,6 +118,7 @@ def load_project(path: Path) -> Project:
         recipe=parse_steps(file.compress, path),
         training=located_settings(file.training, path),
         targets=targets,
+        tensorrt=recipes,
         budget=file.budget,
         folder=path.parent,
         convert=file.convert,

@@ -137,6 +137,13 @@ def test_float_variants_equal_keras_and_int8_variants_agree_with_each_other(buil
         assert parity[variant]["top1_agreement"] > 0.95
 
 
+def test_jetson_variants_carry_the_recipe_of_their_engine(built: Built) -> None:
+    with Bundle.open(built.bundle) as bundle:
+        variants = bundle.manifest.variants
+    carrying = {variant.id for variant in variants if variant.tensorrt is not None}
+    assert carrying == {variant.id for variant in variants if "jetson-orin-nano" in variant.targets} != set()
+
+
 def test_jetson_variants_carry_what_tensorrt_said(built: Built) -> None:
     notes = {variant["id"]: " ".join(variant["notes"]) for variant in built.report["variants"]}
     for variant in ("onnx-int8", "onnx-fp16", "onnx-fp32"):

@@ -16,6 +16,7 @@ import numpy as np
 from edgekit.bundle import write_bundle
 from edgekit.manifest import Binding, Golden, Input, Manifest, Member, Provenance, Variant
 from edgekit.runtime.golden import write_golden
+from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Quantization, TensorSpec
 
 WEIGHTS = np.array([[0.5, -0.25, 0.125, 1.0], [-0.5, 0.75, 0.25, 0.0], [1.0, 0.5, -1.0, 0.25]], np.float32)
@@ -76,6 +77,7 @@ class Part:
     dtype: str = "float32"
     engine_least_version: str = "1.0"
     tolerance: float = 1e-5
+    recipe: Recipe | None = None
 
     @property
     def id(self) -> str:
@@ -94,6 +96,7 @@ class Part:
             inputs=inputs,
             outputs=outputs,
             golden_tolerance=self.tolerance,
+            tensorrt=self.recipe,
         )
 
 

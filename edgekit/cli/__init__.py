@@ -30,6 +30,7 @@ VERBS: Mapping[str, str] = {
     "sign": "put a signature into a bundle",
     "verify": "check every member of a bundle, and its signatures",
     "targets": "list the device profiles, or show one",
+    "cache": "list or remove the TensorRT engines that this device has built",
     "doctor": "say what works on this machine and how to get the rest",
 }
 INTERRUPTED = 130  # as a shell says SIGINT

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from edgekit.bundle import Bundle
 from edgekit.cli.output import add_require_signature, emit, progress, trust_of
+from edgekit.cli.table import table
 from edgekit.runtime import survey
-from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
+from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP, Stages
 from edgekit.trust import check_signature
 
 HERE = "local:"
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     (benched,) = reply.results
     choice, timing = benched.choice, benched.timing
     device = args.device or HERE
-    result = {
+    result: dict[str, object] = {
         "variant": choice.variant,
         "engine": f"{choice.engine} {choice.engine_version}",
         "accelerator": choice.accelerator,
@@ -40,13 +41,30 @@ def run(args: argparse.Namespace) -> int:
         "threads": choice.threads,
         **dataclasses.asdict(timing),
     }
+    if benched.stages is not None:
+        result["stages"] = dataclasses.asdict(benched.stages)
     text = (
         f"{choice.variant} on {device} {choice.package} {choice.engine_version}, {choice.accelerator}, "
         f"{choice.threads} thread(s): median {timing.median_ms:.4f} ms, p90 {timing.p90_ms:.4f} ms, "
         f"p99 {timing.p99_ms:.4f} ms ({timing.runs} runs after {timing.warmup} warm-up)"
     )
-    emit(args, result, text)
+    emit(args, result, text if benched.stages is None else f"{text}\n{_stages(benched.stages)}")
     return 0
+
+
+def _stages(stages: Stages) -> str:
+    """The figures of trtexec under its names."""
+    named = {
+        "Latency": stages.latency,
+        "Enqueue Time": stages.enqueue,
+        "H2D Latency": stages.h2d,
+        "GPU Compute Time": stages.compute,
+        "D2H Latency": stages.d2h,
+    }
+    rows: list[tuple[str, ...]] = [("ms", "min", "median", "p90", "p95", "p99", "max")]
+    rows += [(name, *(f"{value:.4f}" for value in dataclasses.astuple(spread))) for name, spread in named.items()]
+    graph = "with" if stages.cuda_graph else "without"
+    return f"Throughput: {stages.throughput_per_s:.1f} runs/s, one after the other, {graph} a CUDA graph\n{table(rows)}"
 
 
 def _bench_here(args: argparse.Namespace) -> survey.BenchReply:

@@ -22,6 +22,7 @@ from edgekit.runtime.choosing import Choice
 from edgekit.runtime.survey import BenchReply, GoldenReply, Probe, RunReply, VerifyReply
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
 from edgekit.strict import parse
+from edgekit.tensorrt.cache import BUILD_TIMEOUT_S
 from edgekit.tensors import Array
 from edgekit.trust import check_signature
 
@@ -42,8 +43,9 @@ def deploy(
 ) -> DeployedBundle:
     """Check a bundle here, then push the runtime and the bundle. Raises BundleError, DeviceError.
 
-    `timeout_s` bounds every later question to the device. `require_signature` and `trust` are as `open_bundle` takes
-    them, for the check here; a policy on the device holds there.
+    `timeout_s` bounds every later question to the device, beside the time for engines that it must build first.
+    `require_signature` and `trust` are as `open_bundle` takes them, for the check here; a policy on the device holds
+    there.
     """
     with Bundle.open(path) as bundle:
         check_signature(bundle, require=require_signature, trust=trust)
@@ -87,7 +89,7 @@ class DeployedBundle:
             answer = f"{remote}.outputs"
             try:
                 argv = ["run", self.remote, "--input", remote, "--output", answer, f"--threads={threads}"]
-                reply = self._ask(RunReply, *argv, *_choose(variant))
+                reply = self._ask(RunReply, *argv, *_choose(variant), building=True)
                 self.device.pull(answer, got)
             finally:
                 remove(self.device, remote, answer)
@@ -104,18 +106,21 @@ class DeployedBundle:
     ) -> BenchReply:
         """Latency on the device: of one variant, of the best there (None), or of `every` variant in turns."""
         counts = [f"--warmup={warmup}", f"--runs={runs}", f"--threads={threads}"]
-        return self._ask(BenchReply, "bench", self.remote, *counts, *_choose(variant, every))
+        return self._ask(BenchReply, "bench", self.remote, *counts, *_choose(variant, every), building=True)
 
     def golden(self, variant: str | None = None, *, every: bool = False) -> GoldenReply:
         """How far variants on the device are from the golden outputs."""
-        return self._ask(GoldenReply, "golden", self.remote, *_choose(variant, every))
+        return self._ask(GoldenReply, "golden", self.remote, *_choose(variant, every), building=True)
 
     def verify(self) -> VerifyReply:
         """Check every member's hash on the device."""
         return self._ask(VerifyReply, "verify", self.remote)
 
-    def _ask(self, kind: type[Reply], *arguments: str) -> Reply:
-        result = self.device.run([self.device.python, self.runtime, *arguments], timeout_s=self.timeout_s)
+    def _ask(self, kind: type[Reply], *arguments: str, building: bool = False) -> Reply:
+        """`building` leaves time for the engines that the device may have to build first."""
+        engines = sum(variant.tensorrt is not None for variant in self.manifest.variants) if building else 0
+        timeout_s = self.timeout_s + engines * BUILD_TIMEOUT_S
+        result = self.device.run([self.device.python, self.runtime, *arguments], timeout_s=timeout_s)
         reply = read_reply(result, self.device.url)
         return parse(kind, reply, where=f"{self.device.url} {arguments[0]}", error=DeviceError)
 

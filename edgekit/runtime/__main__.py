@@ -21,6 +21,8 @@ from edgekit.runtime import survey
 from edgekit.runtime.arrays import read_inputs, write_npz
 from edgekit.runtime.opening import open_session
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
+from edgekit.tensorrt.cache import cache_folder
+from edgekit.tensorrt.cache_keeping import Pruned, list_cache, prune
 from edgekit.trust import check_signature
 
 
@@ -52,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["bench"].add_argument("--warmup", type=int, default=DEFAULT_WARMUP)
     commands.choices["bench"].add_argument("--runs", type=int, default=DEFAULT_RUNS)
     _with_bundle(commands.add_parser("verify"), _verify)
+    commands.add_parser("cache-list").set_defaults(answer=lambda _: list_cache(cache_folder()))
+    pruning = commands.add_parser("cache-prune")
+    pruning.add_argument("--older-than", type=float)
+    pruning.add_argument("--max-bytes", type=int)
+    pruning.add_argument("--all", action="store_true")
+    pruning.set_defaults(answer=_prune)
     return parser
 
 
@@ -105,6 +113,10 @@ def _opened(args: argparse.Namespace) -> Iterator[Bundle]:
     with Bundle.open(args.bundle) as bundle:
         check_signature(bundle, require=args.require_signature, trust=args.trust)
         yield bundle
+
+
+def _prune(args: argparse.Namespace) -> Pruned:
+    return prune(cache_folder(), older_than_days=args.older_than, max_bytes=args.max_bytes, everything=args.all)
 
 
 def _progress(message: str) -> None:

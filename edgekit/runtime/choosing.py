@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from edgekit.manifest import Variant
-from edgekit.runtime.engines import ENGINES
+from edgekit.runtime.engines import ENGINES, TENSORRT, engines_of
 
 # Fastest first on the CPUs that were measured. The last three are smaller than they are fast.
 _PRECISIONS = ("int8", "int8-float-io", "fp16", "fp32", "dynamic-int8", "int4-weights", "int16x8")
@@ -34,11 +34,37 @@ class Choice:
     rejected: tuple[Rejected, ...] = ()
 
 
+@dataclass(frozen=True)
+class Way:
+    """One variant on one of the engines that can run it."""
+
+    variant: Variant
+    engine: str
+
+
+def ways(variants: Iterable[Variant]) -> list[Way]:
+    """Best first: what the device builds for its own GPU, then by precision, then LiteRT before ONNX Runtime."""
+    return sorted((Way(variant, engine) for variant in variants for engine in engines_of(variant)), key=_rank)
+
+
 def ranked(variants: Iterable[Variant]) -> list[Variant]:
-    """Best first: by precision, then LiteRT before ONNX Runtime."""
-    return sorted(variants, key=_rank)
+    """Each variant once, by the best of its ways."""
+    return list({way.variant.id: way.variant for way in ways(variants)}.values())
 
 
-def _rank(variant: Variant) -> tuple[int, int, str]:
-    engine = ENGINES.index(variant.engine) if variant.engine in ENGINES else len(ENGINES)
-    return _PRECISIONS.index(variant.precision), engine, variant.id
+def _rank(way: Way) -> tuple[bool, int, int, str]:
+    engine = ENGINES.index(way.engine) if way.engine in ENGINES else len(ENGINES)
+    return way.engine != TENSORRT, _PRECISIONS.index(way.variant.precision), engine, way.variant.id
+
+
+def reasons_by_variant(refusals: Iterable[tuple[Way, str]]) -> tuple[Rejected, ...]:
+    """Each variant once, with why each of its engines does not run it."""
+    found: dict[str, dict[str, str]] = {}
+    for way, reason in refusals:
+        found.setdefault(way.variant.id, {})[way.engine] = reason
+    return tuple(Rejected(variant, _joined(reasons)) for variant, reasons in found.items())
+
+
+def _joined(reasons: Mapping[str, str]) -> str:
+    different = set(reasons.values())
+    return different.pop() if len(different) == 1 else "; ".join(f"on {name}: {why}" for name, why in reasons.items())

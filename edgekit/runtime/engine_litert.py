@@ -12,6 +12,7 @@ from typing import Any  # Any: the interpreter's own objects, which have no type
 from edgekit.errors import EngineError
 from edgekit.manifest import Binding
 from edgekit.runtime.engines import EngineStatus, check_tensors, installed_version
+from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Array
 
 _GET = 'pip install -U ai-edge-litert, or pip install "edgekit[litert]"'
@@ -37,7 +38,14 @@ def find() -> EngineStatus:
     return EngineStatus("litert", found[0], found[1], _GET, least_version_applies=module == _AI_EDGE)
 
 
-def open_model(content: bytes, inputs: Sequence[Binding], outputs: Sequence[Binding], *, threads: int) -> LiteRtRunner:
+def open_model(
+    content: bytes,
+    inputs: Sequence[Binding],
+    outputs: Sequence[Binding],
+    *,
+    threads: int,
+    recipe: Recipe | None = None,  # noqa: ARG001  # of TensorRT alone
+) -> LiteRtRunner:
     """Open a TFLite file. Raises EngineError."""
     module = _find_module()
     if module is None:

@@ -8,6 +8,7 @@ from typing import Any  # Any: onnxruntime's session, which has no types
 from edgekit.errors import EngineError
 from edgekit.manifest import Binding
 from edgekit.runtime.engines import EngineStatus, check_tensors, installed_version
+from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Array
 
 _GET = 'pip install -U onnxruntime, or pip install "edgekit[onnxruntime]"'
@@ -33,7 +34,14 @@ def find() -> EngineStatus:
     return EngineStatus("onnxruntime", package, version, _GET, least_version_applies=True)
 
 
-def open_model(content: bytes, inputs: Sequence[Binding], outputs: Sequence[Binding], *, threads: int) -> OnnxRunner:
+def open_model(
+    content: bytes,
+    inputs: Sequence[Binding],
+    outputs: Sequence[Binding],
+    *,
+    threads: int,
+    recipe: Recipe | None = None,  # noqa: ARG001  # of TensorRT alone
+) -> OnnxRunner:
     """Open an ONNX file. Raises EngineError."""
     try:
         import onnxruntime

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata, util
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from edgekit.errors import EngineError, did_you_mean
 from edgekit.manifest import Binding, Variant
+from edgekit.runtime.timing import StageTimes
+from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Array
 from edgekit.versions import version_key
 
@@ -22,6 +24,7 @@ class EngineStatus:
     version: str | None
     missing: str  # how to get it; empty when it is installed
     least_version_applies: bool  # False when a stand-in package with version numbers of its own provides it
+    unusable: str | None = None  # why it runs nothing here though it is installed: no GPU
 
 
 class Runner(Protocol):
@@ -38,6 +41,15 @@ class Runner(Protocol):
         """Free the model."""
 
 
+@runtime_checkable
+class GpuRunner(Protocol):
+    """A runner on a GPU: it also takes arrays that are there already (DeviceArray), and times its stages."""
+
+    def timed_run(self, arrays: Sequence[Array]) -> StageTimes:
+        """Run once and drop the outputs."""
+        ...
+
+
 class Engine(Protocol):
     """An engine's module."""
 
@@ -46,17 +58,33 @@ class Engine(Protocol):
         ...
 
     def open_model(
-        self, content: bytes, inputs: Sequence[Binding], outputs: Sequence[Binding], *, threads: int
+        self,
+        content: bytes,
+        inputs: Sequence[Binding],
+        outputs: Sequence[Binding],
+        *,
+        threads: int,
+        recipe: Recipe | None = None,
     ) -> Runner:
-        """Open verified bytes. Raises EngineError when the engine refuses them or cannot be imported."""
+        """Open verified bytes. Raises EngineError when the engine refuses them or cannot be imported.
+
+        `recipe` says how TensorRT builds from them; the other engines run files as they are.
+        """
         ...
 
 
-_MODULES: Mapping[str, str] = {  # in order of preference on a CPU
+TENSORRT = "tensorrt"
+_MODULES: Mapping[str, str] = {  # in order of preference; TensorRT runs variants that carry a recipe for it
+    TENSORRT: "edgekit.runtime.engine_tensorrt",
     "litert": "edgekit.runtime.engine_litert",
     "onnxruntime": "edgekit.runtime.engine_onnx",
 }
 ENGINES = tuple(_MODULES)
+LEAST_TENSORRT = "10.3"
+PLAN_REFUSED = (
+    "it is a TensorRT engine, which holds code and runs on the machine that built it alone; it is refused unless its "
+    "bundle is signed by a key that is trusted here, and no bundle is signed yet: pack ONNX, from which a device builds"
+)
 
 
 def load_engine(name: str) -> Engine:
@@ -71,17 +99,25 @@ def find_engines() -> dict[str, EngineStatus]:
     return {name: load_engine(name).find() for name in ENGINES}
 
 
-def why_not(variant: Variant, engines: Mapping[str, EngineStatus]) -> str | None:
-    """Why a variant cannot run where `engines` are installed, or None when it can."""
-    if variant.engine not in engines:
-        return f"this edgekit has no engine '{variant.engine}'"
-    status = engines[variant.engine]
+def engines_of(variant: Variant) -> tuple[str, ...]:
+    """The engines that can run a variant, the best first: TensorRT before its own where it carries a recipe."""
+    return (variant.engine,) if variant.tensorrt is None else (TENSORRT, variant.engine)
+
+
+def why_not(variant: Variant, engines: Mapping[str, EngineStatus], engine: str | None = None) -> str | None:
+    """Why a variant cannot run on `engine` (default: its own) where `engines` are installed, or None when it can."""
+    name = engine or variant.engine
+    if variant.format == "tensorrt":
+        return PLAN_REFUSED
+    if name not in engines:
+        return f"this edgekit has no engine '{name}'"
+    status = engines[name]
     if status.version is None:
-        return f"engine '{variant.engine}' is not installed: {status.missing}"
-    least = variant.engine_least_version
+        return f"engine '{name}' is not installed: {status.missing}"
+    least = variant.engine_least_version if name == variant.engine else LEAST_TENSORRT
     if status.least_version_applies and version_key(status.version) < version_key(least):
         return f"{status.package} {status.version} is older than {least}: {status.missing}"
-    return None
+    return status.unusable
 
 
 def check_tensors(bindings: Sequence[Binding], dtypes: Mapping[str, str], side: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgekit.bundle import Bundle
 from edgekit.errors import ConfigError, EngineError, ModelError
 from edgekit.manifest import Binding, Input, Variant
-from edgekit.runtime.choosing import Choice, Rejected, ranked
+from edgekit.runtime.choosing import Choice, Rejected, Way, reasons_by_variant, ways
 from edgekit.runtime.engines import EngineStatus, find_engines, load_engine, why_not
 from edgekit.runtime.session import Session, Signature
 from edgekit.tensors import TensorSpec
@@ -27,9 +27,11 @@ def open_bundle(
 ) -> Session:
     """Open the best variant of a bundle that runs here, or the one that is named.
 
-    int8 comes before fp16 before fp32, and LiteRT before ONNX Runtime; `Session.choice` says what was chosen and why
-    each other variant was not. With `require_signature`, or where a policy demands it (`edgekit.trust`), a key of the
-    folder `trust` must have signed the bundle. Raises BundleError, EngineError when nothing runs here, ConfigError.
+    What TensorRT can build for the GPU of this device comes first: the first time, that takes minutes. Then int8 comes
+    before fp16 before fp32, and LiteRT before ONNX Runtime. `Session.choice` says what was chosen and why each other
+    variant, or the same one on another engine, was not. With `require_signature`, or where a policy demands it
+    (`edgekit.trust`), a key of the folder `trust` must have signed the bundle. Raises BundleError, EngineError when
+    nothing runs here, ConfigError.
     """
     with Bundle.open(path) as bundle:
         check_signature(bundle, require=require_signature, trust=trust)
@@ -41,18 +43,19 @@ def open_session(bundle: Bundle, *, variant: str | None = None, engine: str | No
     check_signature(bundle)  # whoever opened it, a policy holds
     if engine is not None:
         load_engine(engine)
-    candidates = ranked(bundle.manifest.variants) if variant is None else [bundle.variant(variant)]
+    candidates = ways(bundle.manifest.variants if variant is None else [bundle.variant(variant)])
     engines = find_engines()
-    rejected: list[Rejected] = []
-    for candidate in candidates:
-        reason = _why_not(candidate, engine, engines)
+    refused: list[tuple[Way, str]] = []
+    for index, way in enumerate(candidates):
+        reason = _why_not(way, engine, engines)
         if reason is None:
+            later = [(other, _why_not(other, engine, engines)) for other in candidates[index + 1 :]]
             try:
-                return _open(bundle, candidate, threads, _explain(candidate, candidates, rejected, engines, engine))
+                return _open(bundle, way, threads, _explain(way, refused, later, engines))
             except EngineError as problem:
                 reason = str(problem)
-        rejected.append(Rejected(candidate.id, reason))
-    raise EngineError(f"{bundle.path.name}: {_explain_none(rejected)}")
+        refused.append((way, reason))
+    raise EngineError(f"{bundle.path.name}: {_explain_none(reasons_by_variant(refused))}")
 
 
 def open_file(
@@ -68,7 +71,8 @@ def open_file(
     except OSError as problem:
         raise ModelError(f"{path}: cannot be read: {problem.strerror or problem}") from problem
     signature = _signature(path.name, variant, inputs, outputs)
-    return _start(content, variant, signature, threads, _Explanation(engines[variant.engine], "opened as a file", ()))
+    explanation = _Explanation(engines[variant.engine], "opened as a file", ())
+    return _start(content, Way(variant, variant.engine), signature, threads, explanation)
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,10 @@ class _Explanation:
     rejected: tuple[Rejected, ...]
 
 
-def _why_not(variant: Variant, engine: str | None, engines: Mapping[str, EngineStatus]) -> str | None:
-    if engine is not None and variant.engine != engine:
-        return f"it needs engine '{variant.engine}', '{engine}' was asked for"
-    return why_not(variant, engines)
+def _why_not(way: Way, engine: str | None, engines: Mapping[str, EngineStatus]) -> str | None:
+    if engine is not None and way.engine != engine:
+        return f"it needs engine '{way.engine}', '{engine}' was asked for"
+    return why_not(way.variant, engines, way.engine)
 
 
 def _explain_none(rejected: Sequence[Rejected]) -> str:
@@ -94,37 +98,35 @@ def _explain_none(rejected: Sequence[Rejected]) -> str:
 
 
 def _explain(
-    chosen: Variant,
-    candidates: Sequence[Variant],
-    rejected: Sequence[Rejected],
+    chosen: Way,
+    refused: Sequence[tuple[Way, str]],
+    later: Sequence[tuple[Way, str | None]],
     engines: Mapping[str, EngineStatus],
-    engine: str | None,
 ) -> _Explanation:
-    if len(candidates) == 1:
-        return _Explanation(engines[chosen.engine], "asked for, or the only one", ())
-    later = [
-        Rejected(variant.id, _why_not(variant, engine, engines) or f"'{chosen.id}' comes before it")
-        for variant in candidates[len(rejected) + 1 :]
-    ]
-    reason = f"{chosen.precision} on {chosen.engine} is the first in order of preference that runs here"
-    return _Explanation(engines[chosen.engine], reason, (*rejected, *later))
+    name = chosen.variant.id
+    others = [(way, why or f"'{name}' comes before it") for way, why in (*refused, *later) if way.variant.id != name]
+    own = "".join(f"; not on {way.engine}: {why}" for way, why in refused if way.variant.id == name)
+    first = f"{chosen.variant.precision} on {chosen.engine} is the first in order of preference that runs here"
+    reason = first if others else "asked for, or the only one"
+    return _Explanation(engines[chosen.engine], reason + own, reasons_by_variant(others))
 
 
-def _open(bundle: Bundle, variant: Variant, threads: int, explanation: _Explanation) -> Session:
+def _open(bundle: Bundle, way: Way, threads: int, explanation: _Explanation) -> Session:
     manifest = bundle.manifest
-    signature = _signature(bundle.path.name, variant, manifest.inputs, manifest.outputs)
-    return _start(bundle.read(variant.member.path), variant, signature, threads, explanation)
+    signature = _signature(bundle.path.name, way.variant, manifest.inputs, manifest.outputs)
+    return _start(bundle.read(way.variant.member.path), way, signature, threads, explanation)
 
 
-def _start(content: bytes, variant: Variant, signature: Signature, threads: int, explanation: _Explanation) -> Session:
+def _start(content: bytes, way: Way, signature: Signature, threads: int, explanation: _Explanation) -> Session:
     if threads < 1:
         raise ConfigError(f"threads is {threads}, expected at least 1")
-    engine = load_engine(variant.engine)
-    runner = engine.open_model(content, signature.input_bindings, signature.output_bindings, threads=threads)
+    runner = load_engine(way.engine).open_model(
+        content, signature.input_bindings, signature.output_bindings, threads=threads, recipe=way.variant.tensorrt
+    )
     status = explanation.engine
     choice = Choice(
-        variant=variant.id,
-        engine=variant.engine,
+        variant=way.variant.id,
+        engine=way.engine,
         package=status.package or "",
         engine_version=status.version or "",
         accelerator=runner.accelerator,

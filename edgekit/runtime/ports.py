@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekit.errors import DataError, EngineError, did_you_mean
 from edgekit.manifest import Binding
+from edgekit.runtime.cuda_memory import DeviceArray
 from edgekit.tensors import Array, Quantization, TensorSpec
 
 Convert = Callable[[Array], Array]
@@ -77,7 +78,7 @@ class Ports:
         for name, spec in specs.items():
             if name not in inputs:
                 raise DataError(f"{where}: missing input {spec}")
-            if not isinstance(inputs[name], np.ndarray):
+            if not isinstance(inputs[name], np.ndarray | DeviceArray):
                 raise DataError(f"{where}: '{name}' is a {type(inputs[name]).__name__}, expected a numpy array {spec}")
             spec.check(inputs[name], where=where)
 
@@ -95,7 +96,7 @@ class Ports:
     def convert(self, arrays: Sequence[Array]) -> list[Array]:
         """One piece, converted for the engine."""
         return [
-            array if port.convert is None else port.convert(array)
+            array if port.convert is None else _converted(port, port.convert, array)
             for port, array in zip(self.inputs, arrays, strict=True)
         ]
 
@@ -115,6 +116,12 @@ class Ports:
             [inputs[port.name][start : start + step] if port.batched else inputs[port.name] for port in self.inputs]
             for start in range(0, samples, step)
         ]
+
+
+def _converted(port: InputPort, convert: Convert, array: Array | DeviceArray) -> Array:
+    if isinstance(array, DeviceArray):
+        raise DataError(f"'{port.name}' is in the GPU's memory, this variant takes another dtype; give a numpy array")
+    return convert(array)
 
 
 def input_port(spec: TensorSpec, binding: Binding, shape: tuple[int | None, ...], *, raw: bool) -> InputPort:

@@ -6,14 +6,16 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any  # Any: arrays of other libraries
 
 from edgekit.errors import DataError, EngineError
 from edgekit.manifest import Binding, Input
 from edgekit.runtime.arrays import sample_inputs
 from edgekit.runtime.choosing import Choice
-from edgekit.runtime.engines import Runner
+from edgekit.runtime.cuda_memory import device_array, on_device
+from edgekit.runtime.engines import GpuRunner, Runner
 from edgekit.runtime.ports import Ports, input_port, output_port
-from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP, Timing, measure
+from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP, Stages, Timing, measure, measure_stages
 from edgekit.tensors import Array, TensorSpec
 
 
@@ -59,8 +61,9 @@ class Session:
 
         Arrays have the shapes and dtypes of `inputs`, and results those of `outputs`; with `raw`, the dtypes that the
         variant's file has, without quantization. A file made for one sample runs once for each.
-        Raises DataError on a wrong name, shape or dtype, or on NaN for an integer input; EngineError when the engine
-        fails or the session is closed.
+        On TensorRT an array may be in the GPU's memory already (cupy, torch: `__cuda_array_interface__`) and is read
+        there. Raises DataError on a wrong name, shape or dtype, or on NaN for an integer input; EngineError when the
+        engine fails or the session is closed.
         """
         if not isinstance(inputs, dict | Mapping):
             raise DataError(f"{self._where}: run takes a dict of arrays by input name, got {type(inputs).__name__}")
@@ -85,6 +88,29 @@ class Session:
         sample = self.sample() if inputs is None else inputs
         return measure({"run": lambda: self.run(sample)}, warmup=warmup, runs=runs)["run"]
 
+    def stages(
+        self,
+        inputs: Mapping[str, Array] | None = None,
+        *,
+        warmup: int = DEFAULT_WARMUP,
+        runs: int = DEFAULT_RUNS,
+    ) -> Stages | None:
+        """Where the time of one run goes on a GPU, by CUDA's events; None where the engine runs on no GPU of ours.
+
+        `inputs` are one piece that the engine takes at once. Raises as `run` does.
+        """
+        with self._lock:
+            runner = self._runner
+            if not isinstance(runner, GpuRunner):
+                return None
+            given = self._located(self.sample() if inputs is None else inputs)
+            self._ports.check(given, self._where)
+            pieces = self._ports.batches(given, self._where)
+            if len(pieces) > 1:
+                raise DataError(f"{self._where}: {len(pieces)} runs are needed for these samples; give those of one")
+            arrays = self._ports.convert(pieces[0])
+            return measure_stages(lambda: runner.timed_run(arrays), warmup=warmup, runs=runs)
+
     def sample(self) -> dict[str, Array]:
         """One made-up sample, uniform in the range of the calibration data; the same every time."""
         return sample_inputs(self._signature.inputs)
@@ -97,9 +123,17 @@ class Session:
                 self._runner = None
 
     def _run_checked(self, runner: Runner, ports: Ports, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        inputs = self._located(inputs)
         ports.check(inputs, self._where)
         pieces = [ports.give(runner.run(ports.convert(arrays))) for arrays in ports.batches(inputs, self._where)]
         return ports.join(pieces, self._where)
+
+    def _located(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same with arrays of a GPU's memory as DeviceArray. Raises DataError where the engine cannot read them."""
+        there = [name for name, array in inputs.items() if on_device(array)]
+        if there and not isinstance(self._runner, GpuRunner):
+            raise DataError(f"{self._where}: '{there[0]}' is in a GPU's memory, {self.choice.engine} takes numpy's")
+        return {name: device_array(name, array) if name in there else array for name, array in inputs.items()}
 
 
 def _ports(runner: Runner, signature: Signature, *, raw: bool) -> Ports:

@@ -21,7 +21,7 @@ from edgekit.runtime.engines import EngineStatus, find_engines
 from edgekit.runtime.golden import GoldenResult, check_golden, read_golden
 from edgekit.runtime.opening import open_session
 from edgekit.runtime.session import Session
-from edgekit.runtime.timing import Timing, measure
+from edgekit.runtime.timing import Stages, Timing, measure
 
 Progress = Callable[[str], None]
 
@@ -51,6 +51,7 @@ class Benched:
 
     choice: Choice
     timing: Timing
+    stages: Stages | None = None  # on a GPU, of as many more runs
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,10 @@ def bench(
         progress(f"measuring {', '.join(sessions) or 'nothing'}: {warmup} warm-up and {runs} timed runs each")
         calls = {name: _call(session, sample) for name, session in sessions.items()}
         timings = measure(calls, warmup=warmup, runs=runs)
-        results = tuple(Benched(session.choice, timings[name]) for name, session in sessions.items())
+        results = tuple(
+            Benched(session.choice, timings[name], session.stages(sample, warmup=warmup, runs=runs))
+            for name, session in sessions.items()
+        )
     return BenchReply(results, rejected)
 
 

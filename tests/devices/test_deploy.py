@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from edgekit.devices import CommandResult, DeployedBundle, deploy
 from edgekit.devices.deploy import read_reply
 from edgekit.devices.local import LocalTransport
 from edgekit.errors import BundleError, DataError, DeviceError
-from tests.tiny_models import IMAGES, expected
+from edgekit.tensorrt.cache import BUILD_TIMEOUT_S
+from edgekit.tensorrt.recipe import Recipe
+from tests.tiny_models import IMAGES, Part, expected, float_onnx, pack
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def test_a_bundle_that_is_none_never_leaves(tmp_path: Path, local_device: LocalT
 def test_probe(deployed: DeployedBundle) -> None:
     probe = deployed.probe()
     assert probe.cpus >= 1
-    assert [engine.name for engine in probe.engines] == ["litert", "onnxruntime"]
+    assert [engine.name for engine in probe.engines] == ["tensorrt", "litert", "onnxruntime"]
 
 
 def test_run_leaves_no_file_there(deployed: DeployedBundle, local_device: LocalTransport) -> None:
@@ -88,6 +91,24 @@ def test_a_device_that_takes_too_long(tiny_bundle: Path, local_device: LocalTran
     deployed = deploy(tiny_bundle, local_device, timeout_s=0.01)
     with pytest.raises(DeviceError, match=r"was not done after 0.01 s"):
         deployed.probe()
+
+
+def test_a_device_gets_time_to_build_its_engines(
+    tmp_path: Path, device: LocalTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = Part("onnx", "fp32", float_onnx(), "onnxruntime", recipe=Recipe())
+    deployed = deploy(pack(tmp_path, (part,)), device, timeout_s=60)
+    allowed: dict[str, float] = {}
+
+    def run(argv: Sequence[str], *, timeout_s: float) -> CommandResult:
+        allowed[argv[2]] = timeout_s
+        return CommandResult(tuple(argv), 1, "", "", 0.0)
+
+    monkeypatch.setattr(device, "run", run)
+    for ask in (deployed.probe, deployed.bench, deployed.golden):
+        with pytest.raises(DeviceError):
+            ask()
+    assert allowed == {"probe": 60, "bench": 60 + BUILD_TIMEOUT_S, "golden": 60 + BUILD_TIMEOUT_S}
 
 
 class TestReplies:

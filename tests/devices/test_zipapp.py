@@ -17,7 +17,7 @@ def test_the_same_edgekit_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_it_is_small_and_holds_the_device_side_alone(tmp_path: Path) -> None:
     write_zipapp(tmp_path / "a.pyz")
-    assert (tmp_path / "a.pyz").stat().st_size < 64 << 10
+    assert (tmp_path / "a.pyz").stat().st_size < 96 << 10
     with zipfile.ZipFile(tmp_path / "a.pyz") as archive:
         names = archive.namelist()
     assert "edgekit/runtime/engine_litert.py" in names

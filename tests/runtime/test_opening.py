@@ -88,10 +88,10 @@ class TestChoosing:
             assert session.choice.engine_version == "2.14.0"
 
     def test_an_engine_from_the_future(self, tmp_path: Path) -> None:
-        later = Part("onnx", "int8", float_onnx(), "tensorrt")
+        later = Part("onnx", "int8", float_onnx(), "hexagon")
         here = Part("onnx", "fp32", float_onnx(), "onnxruntime")
         with open_bundle(pack(tmp_path, (later, here))) as session:
-            assert session.choice.rejected == (Rejected("onnx-int8", "this edgekit has no engine 'tensorrt'"),)
+            assert session.choice.rejected == (Rejected("onnx-int8", "this edgekit has no engine 'hexagon'"),)
 
     def test_a_variant_that_its_engine_refuses(self, tmp_path: Path) -> None:
         broken = Part("tflite", "int8", b"TFL3 is not here", "litert", "int8")

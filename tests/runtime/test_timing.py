@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.runtime.timing import measure, summarize
+from edgekit.runtime.timing import StageTimes, measure, measure_stages, summarize
 
 
 def test_figures_of_known_samples() -> None:
@@ -34,3 +34,13 @@ def test_several_calls_take_turns_in_blocks() -> None:
 def test_counts_out_of_range(counts: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=r"expected at least 1, 0 and 1"):
         measure({}, **counts)
+
+
+def test_stages_of_a_gpu() -> None:
+    samples = iter([StageTimes(9, 9, 9, 9, cuda_graph=False), *(StageTimes(n, 2, 0.5, 0.1, n > 1) for n in (1, 2, 3))])
+    stages = measure_stages(lambda: next(samples), warmup=1, runs=3)
+    assert (stages.h2d.min_ms, stages.h2d.median_ms, stages.h2d.max_ms) == (1, 2, 3)
+    assert (stages.latency.median_ms, stages.compute.p99_ms, stages.enqueue.max_ms) == (4.5, 2, 0.1)
+    assert stages.cuda_graph is False  # in each timed run, or it is not said
+    with pytest.raises(ConfigError, match=r"runs is 0, warmup 0"):
+        measure_stages(lambda: next(samples), warmup=0, runs=0)
