@@ -32,6 +32,14 @@ class ConversionError(EdgekitError):
     """A conversion that failed, crashed, ran out of time, or was asked for something its format lacks."""
 
 
+class BuildError(EdgekitError):
+    """TensorRT built no engine: it refused the model or an option, crashed, ran out of time, or is not installed."""
+
+    def __init__(self, message: str, reasons: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.reasons = reasons  # what TensorRT itself said
+
+
 class BundleError(EdgekitError):
     """A bundle that is not one, was changed, or needs another version of edgekit."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgekit.files import atomic
 
-_MODULES = ("__init__", "bundle", "errors", "files", "manifest", "strict", "tensors", "versions")
+_MODULES = ("__init__", "bundle", "errors", "files", "manifest", "strict", "tensors", "versions", "workers")
 _FOLDERS = ("runtime", "tensorrt")
 _MAIN = b"import sys\n\nfrom edgekit.runtime.__main__ import main\n\nsys.exit(main())\n"
 

@@ -8,7 +8,7 @@ from edgekit_tensorrt.plan import parse_plan, weighted_dtypes
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.conversion import Artifact, find_checker
-from edgekit.errors import ConversionError
+from edgekit.errors import BuildError, ConversionError
 
 needs_rtx = pytest.mark.skipif(checker.available() is not None, reason=str(checker.available()))
 
@@ -128,7 +128,11 @@ def test_another_format_is_refused(tmp_path):
 
 
 @needs_rtx
-def test_a_crash_of_the_builder_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgekit_tensorrt.checking.COMPUTE_CAPABILITY", "SM1")
-    with pytest.raises(ConversionError, match=r"building x\.onnx with TensorRT-RTX: the process exited with 1"):
-        checker.check(one_node(tmp_path / "x.onnx"), work=tmp_path)
+def test_a_crash_of_the_builder_is_a_refusal(tmp_path, monkeypatch):
+    def crash(*args, **kwargs):
+        raise BuildError("building x.onnx with TensorRT-RTX: the process died of SIGSEGV; its last words: none")
+
+    monkeypatch.setattr("edgekit_tensorrt.checking.build_engine", crash)
+    verdict = checker.check(one_node(tmp_path / "x.onnx"), work=tmp_path)
+    assert not verdict.accepted
+    assert "died of SIGSEGV" in verdict.detail
