@@ -27,12 +27,12 @@ def model(
     opset: int = 18,
     domains: Sequence[str] = (),
 ) -> onnx.ModelProto:
-    """A graph from `x` to `y`."""
+    """A graph from `x` to `y`, which has as many axes."""
     graph = helper.make_graph(
         list(nodes),
         "tiny",
         [helper.make_tensor_value_info("x", dtype, list(shape))],
-        [helper.make_tensor_value_info("y", output_dtype or dtype, None)],
+        [helper.make_tensor_value_info("y", output_dtype or dtype, [f"axis{index}" for index in range(len(shape))])],
         list(constants),
     )
     opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]

@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any  # Any: a worker's reply, which is JSON
 import numpy as np
 
 from edgekit import workers
-from edgekit.conversion import DYNAMIC_SIGNATURE, Artifact, Inspection, Source, calibration_samples, check_precision
+from edgekit.conversion import (
+    DYNAMIC_SIGNATURE,
+    Artifact,
+    Finding,
+    Inspection,
+    Source,
+    calibration_samples,
+    check_precision,
+)
 from edgekit.errors import ConversionError
 from edgekit.files import atomic, make_once
 from edgekit.manifest import Binding
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
+from edgekit_onnx import linting
 from edgekit_onnx.graphs import Graph, name_in_file, open_model, save_model
 from edgekit_onnx.inspection import float_layers, inspect_model, tensor_spec
 from edgekit_onnx.rules import check_rules
@@ -75,6 +84,14 @@ class OnnxConverter:
     def trace(self, path: Path) -> OnnxTrace:
         """Every activation, and the file in parts. Raises ConversionError."""
         return OnnxTrace(path)
+
+    def lint(self, path: Path, *, tool: str) -> tuple[Finding, ...]:
+        """What TensorRT would not take of a file. Raises ConfigError for another tool, ConversionError."""
+        return linting.lint(path, tool=tool)
+
+    def legalize(self, path: Path, output: Path, *, tool: str) -> tuple[str, ...]:
+        """Write a copy in the form that TensorRT takes, as far as no result changes. Raises ConversionError."""
+        return linting.legalize(path, output, tool=tool)
 
     def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> ModelProto:
         if precision == "fp32":

@@ -9,20 +9,21 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from edgekit.conversion import Artifact, Verdict
+from edgekit.conversion import Artifact, Finding, Verdict, find_linter
 from edgekit.errors import BuildError, ConversionError
 from edgekit.files import write_text
 from edgekit.tensorrt.bindings import release
 from edgekit.tensorrt.building import BuildReport, build_engine
 from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensorrt.sizes import MAX_BATCH
-from edgekit_tensorrt.onnx_facts import find_fault, weighted_nodes
+from edgekit_tensorrt.onnx_facts import weighted_nodes
 from edgekit_tensorrt.plan import parse_plan, weighted_dtypes
 
 COMPUTE_CAPABILITY = "SM86"  # Ampere; TensorRT-RTX has no Orin (SM87)
 RECIPE = Recipe(compute_capabilities=(COMPUTE_CAPABILITY,))
 
 _TIMEOUT_S = 900.0
+_SHOWN = 5  # findings in a message
 _INSTALL = 'pip install "edgekit[tensorrt-rtx]"'
 
 
@@ -40,8 +41,8 @@ class TensorRTChecker:
     def check(self, artifact: Artifact, *, work: Path) -> Verdict:
         """Build an engine and throw it away; the builder's log stays in `work`.
 
-        A crash of the builder, or no end in time, is a refusal. Raises ConversionError when the checker is
-        not installed.
+        TensorRT's rules come first, since it takes some broken ones without a word. A crash of the builder, or no end
+        in time, is a refusal. Raises ConversionError when the checker is not installed.
         """
         reason = self.available()
         if reason is not None:
@@ -51,9 +52,9 @@ class TensorRTChecker:
                 f"TensorRT reads ONNX, and {artifact.path.name} is {artifact.format}: convert to onnx"
             )
         name = f"TensorRT-RTX {release(version('tensorrt_rtx'))} parser and builder"
-        fault = find_fault(artifact.path)
-        if fault is not None:
-            return Verdict(name, accepted=False, detail=fault)
+        findings = find_linter("onnx").lint(artifact.path, tool="tensorrt")
+        if findings:
+            return Verdict(name, accepted=False, detail=listed(findings))
         try:
             with tempfile.TemporaryDirectory(dir=work) as folder:
                 report = build_engine(artifact.path, RECIPE, Path(folder, "thrown-away.engine"), timeout_s=_TIMEOUT_S)
@@ -71,6 +72,12 @@ def _facts(report: BuildReport) -> dict[str, object]:
         "build_s": report.build_s,
         "warnings": list(report.warnings),
     }
+
+
+def listed(findings: Sequence[Finding]) -> str:
+    """The first findings in one line."""
+    more = f"; and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
+    return "; ".join(map(str, findings[:_SHOWN])) + more
 
 
 def _planned(model: Path, plan: str) -> str:
