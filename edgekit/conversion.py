@@ -64,6 +64,7 @@ class Artifact:
     engine_least_version: str
     float_layers: tuple[str, ...] = ()  # what stayed float in an integer file
     notes: tuple[str, ...] = ()  # what a reader of the report must know
+    stand_in: Artifact | None = None  # what it was built from, which is measured where its engine cannot run
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,19 @@ class NpuConverter(Protocol):
 
         Raises ConfigError; the function raises ConversionError that says what is missing.
         """
+        ...
+
+
+@runtime_checkable
+class GpuConverter(Protocol):
+    """A converter whose files are built for GPUs that need not be here."""
+
+    def for_gpus(self, compute_capabilities: tuple[str, ...]) -> Converter:
+        """This converter with these GPUs in mind ("SM89"), unless the user's settings name others."""
+        ...
+
+    def reporting(self, progress: Callable[[float], object]) -> Converter:
+        """This converter, which calls `progress` with the fraction of an engine that is built."""
         ...
 
 

@@ -6,12 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit import workers
-from edgekit.conversion import Converter, Source
+from edgekit.conversion import Converter, Source, find_converter
 from edgekit.errors import ConversionError, ModelError
 from edgekit.opening_files import ENVIRONMENT, TIMEOUT_S
 from edgekit.tensors import TensorSpec
 
 CONVERTED = ".tflite"  # the suffix of a converted file that can be converted further
+
+BUILT_AS_IS = ".onnx"  # and of one that an engine is built from
+
+
+def typed_source(path: Path, work: Path) -> Source:
+    """An ONNX file, whose precision stands in its graph, for a converter that builds it as it is.
+
+    Raises ConversionError when it is none.
+    """
+    found = find_converter("onnx").inspect(path)
+    return Source(path.stem, found.inputs, found.outputs, path, None, work)
 
 
 def converted_source(path: Path, converter: Converter, work: Path) -> Source:

@@ -41,6 +41,7 @@ class DeviceProfile:
     sources: tuple[str, ...]  # where these facts stand
     checkers: tuple[str, ...] = ()  # vendor tools that an artifact must pass before it is packed
     delegates: Mapping[str, Delegate] = field(default_factory=dict)
+    compute_capabilities: tuple[str, ...] = ()  # of its NVIDIA GPU, as TensorRT-RTX calls them: "SM89"
     max_bytes: int | None = None  # of a model file
     runtime_version: str | None = None  # of TensorFlow, that its TFLite runtime comes from; None: as new as LiteRT's
     select_tf: bool = False  # whether its TFLite runtime has TensorFlow's own operators ("Flex")

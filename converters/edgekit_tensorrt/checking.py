@@ -61,7 +61,7 @@ class TensorRTChecker:
         except BuildError as problem:
             return Verdict(name, accepted=False, detail="; ".join(problem.reasons) or str(problem))
         write_text(work / f"{artifact.path.stem}.tensorrt-rtx.log", "\n".join(report.log) + "\n")
-        return Verdict(name, accepted=True, detail=_planned(artifact.path, report.plan), facts=_facts(report))
+        return Verdict(name, accepted=True, detail=_detail(artifact.path, report), facts=_facts(report))
 
 
 def _facts(report: BuildReport) -> dict[str, object]:
@@ -80,11 +80,14 @@ def listed(findings: Sequence[Finding]) -> str:
     return "; ".join(map(str, findings[:_SHOWN])) + more
 
 
-def _planned(model: Path, plan: str) -> str:
+def planned(model: Path, plan: str) -> str:
     """ "5 of 5 weighted layers planned as Int8"."""
     nodes = weighted_nodes(model)
-    dtypes = weighted_dtypes(parse_plan(plan), nodes)
-    return f"{_count(dtypes, nodes)}, for {COMPUTE_CAPABILITY}"
+    return _count(weighted_dtypes(parse_plan(plan), nodes), nodes)
+
+
+def _detail(model: Path, report: BuildReport) -> str:
+    return f"{planned(model, report.plan)}, for {COMPUTE_CAPABILITY}"
 
 
 def _count(dtypes: Mapping[str, str], nodes: Sequence[str]) -> str:

@@ -11,22 +11,27 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgekit.cli.engine_settings import add_engine_settings, engine_settings, watched
 from edgekit.cli.output import add_allow_code, add_architecture, add_lengths, emit, lengths_of, quiet_tensorflow
 from edgekit.conversion import Converter, NpuConverter, Source, check_precision, find_converter
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
-from edgekit.given import CONVERTED, converted_source, saved_model_source
+from edgekit.given import BUILT_AS_IS, CONVERTED, converted_source, saved_model_source, typed_source
 
 CALIBRATION_SAMPLES = 200
 STATEFUL = "tflite"  # the format that has state
+ENGINES = "tensorrt"  # the format that is built from an .onnx file as it is
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit convert`."""
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a .keras or .h5 file, a SavedModel folder, or a float .tflite"
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="a .keras or .h5 file, a SavedModel folder, a float .tflite, or an .onnx for --to tensorrt",
     )
-    parser.add_argument("--to", required=True, metavar="FORMAT", help="tflite or onnx")
+    parser.add_argument("--to", required=True, metavar="FORMAT", help="tflite, onnx or tensorrt")
     parser.add_argument(
         "--precision", default="fp32", metavar="P",
         help="fp32 (default), fp16, int8; tflite also int8-float-io, dynamic-int8, int16x8, int4-weights",
@@ -42,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a model with stateful=True: variables, or inputs-outputs",
     )
     _add_settings(parser.add_argument_group("settings of TFLite files (docs/phones.md)"))
+    add_engine_settings(parser.add_argument_group("settings of TensorRT engines (docs/tensorrt.md)"))
     add_allow_code(parser)
     add_architecture(parser)
     add_lengths(parser)
@@ -54,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Convert and say what came out."""
     converter = find_converter(args.to)
     check_precision(converter, args.precision)
-    settings = _settings(args)
+    settings = _settings(args) | engine_settings(args)
     if settings:
         converter = converter.with_options(settings, where=f"settings of --to {args.to}")
     if args.output.suffix != converter.suffix:
@@ -68,9 +74,10 @@ def run(args: argparse.Namespace) -> int:
 
         data = args.calibration and representative(args.calibration, source.inputs, samples=CALIBRATION_SAMPLES)
         candidate = Path(folder, f"converted{converter.suffix}")
-        artifact = converter.convert(
-            source, precision=args.precision, calibration=data.inputs if data else None, output=candidate
-        )
+        with watched(converter) as watching:
+            artifact = watching.convert(
+                source, precision=args.precision, calibration=data.inputs if data else None, output=candidate
+            )
         notes = [*artifact.notes, *(doubts(data) if data else ())]
         if compile_npu is None:
             shutil.copyfile(candidate, temporary)
@@ -78,11 +85,11 @@ def run(args: argparse.Namespace) -> int:
             notes.append(compile_npu(candidate, temporary))
     size = args.output.stat().st_size
     result = {
-        "output": str(args.output), "format": args.to, "precision": args.precision, "bytes": size,
+        "output": str(args.output), "format": args.to, "precision": artifact.precision, "bytes": size,
         "float_layers": list(artifact.float_layers), "notes": notes,
     }  # fmt: skip
     left = f"; left in float: {', '.join(artifact.float_layers)}" if artifact.float_layers else ""
-    lines = [f"{args.output}: {args.to} {args.precision}, {size:,} bytes{left}", *notes]
+    lines = [f"{args.output}: {args.to} {artifact.precision}, {size:,} bytes{left}", *notes]
     emit(args, result, "\n".join(lines))
     return 0
 
@@ -91,6 +98,10 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     if args.state is not None and converter.format != STATEFUL:
         raise ConfigError(f"--state is for --to {STATEFUL}, not {converter.format}: leave it out")
     lengths = lengths_of(args)
+    if args.model.suffix == BUILT_AS_IS and converter.format == ENGINES:
+        _check_keras_flags(args)
+        _check_no_signature(args)
+        return typed_source(args.model, work)
     if args.model.suffix == CONVERTED:
         _check_keras_flags(args)
         _check_no_signature(args)

@@ -29,6 +29,11 @@ class BuildReport:
     plan: str  # the table of planned layers, where TensorRT logs one
     log: tuple[str, ...]  # everything that TensorRT said, "SEVERITY: text"
 
+    @property
+    def product(self) -> str:
+        """ "TensorRT-RTX 1.7.1"."""
+        return f"{PRODUCTS[self.package]} {release(self.version)}"
+
 
 def build_engine(
     model: Path,
