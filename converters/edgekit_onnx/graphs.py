@@ -112,7 +112,7 @@ def open_model(path: Path) -> ModelProto:
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as problem:
+    except (DecodeError, onnx.checker.ValidationError, UnicodeDecodeError) as problem:
         raise ConversionError(f"{path}: not an ONNX model ({' '.join(str(problem).split())})") from problem
     if not model.graph.node:
         raise ConversionError(f"{path}: an ONNX model without nodes")

@@ -16,6 +16,7 @@ from edgekit_onnx.rules_graph import OPERATOR_RULES
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+_UNREADABLE = (ValueError, KeyError, TypeError, IndexError, OverflowError)  # what onnx raises on a damaged graph
 _REMEDY = "copy or export the file again"
 
 
@@ -39,14 +40,21 @@ def findings(path: Path) -> tuple[Finding, ...]:
 
     try:
         model = onnx.load(str(path))
-    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as problem:
+    except (DecodeError, onnx.checker.ValidationError, OSError, *_UNREADABLE) as problem:
         return (_invalid(path.name, problem),)
     try:
         onnx.checker.check_model(str(path))  # by its path, since more than 2 GB cannot be handed over
-        found = find(_inferred(model))
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, TypeError) as problem:
-        return find(model, OPERATOR_RULES) or (_invalid(model.graph.name or path.name, problem),)
-    return found
+        return find(_inferred(model))
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, *_UNREADABLE) as problem:
+        return _operators(model) or (_invalid(model.graph.name or path.name, problem),)
+
+
+def _operators(model: ModelProto) -> tuple[Finding, ...]:
+    """What is wrong with the operators of a graph that is no valid ONNX; none when they cannot be read either."""
+    try:
+        return find(model, OPERATOR_RULES)
+    except _UNREADABLE:
+        return ()
 
 
 def _inferred(model: ModelProto) -> ModelProto:
