@@ -99,7 +99,7 @@ def _scales(values: Values) -> Iterator[Broken]:
 def _activation_channels(values: Values) -> Iterator[Broken]:
     for node in values.graph.nodes("QuantizeLinear"):
         scale = _scale(values, node)
-        if scale is not None and scale.size > 1 and values.behind(node.input[0]) is None:
+        if scale is not None and scale.size > 1 and values.graph.constant_behind(node.input[0]) is None:
             yield Broken(
                 label(node), f"it quantizes an activation with {scale.size} scales", "give activations one scale each"
             )

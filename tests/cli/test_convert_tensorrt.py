@@ -47,9 +47,9 @@ def test_an_onnx_file_becomes_an_engine_with_trtexecs_flags(edgekit: Run, onnx_f
     ("target", "gpu", "precision", "dtype"),
     [
         ("rtx-a2000", "SM86", "int8", "Int8"),
-        ("rtx-5090", "SM120", "int8", "Int8"),
-        ("t4", "SM75", "fp16", "Half"),
-        ("rtx-4090", "SM89", "fp32", "Float"),
+        pytest.param("rtx-5090", "SM120", "int8", "Int8", marks=pytest.mark.slow),
+        pytest.param("t4", "SM75", "fp16", "Half", marks=pytest.mark.slow),
+        pytest.param("rtx-4090", "SM89", "fp32", "Float", marks=pytest.mark.slow),
     ],
 )
 def test_a_keras_model_becomes_an_engine_of_a_target(

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from edgekit_onnx import converter, linting
+from edgekit_onnx.lint_worker import findings
 from edgekit_onnx.operators import OPERATORS
 from edgekit_onnx.rules import RULES, find
 from onnx import TensorProto, helper
@@ -158,7 +159,7 @@ SOUND: dict[str, Graph] = {
 @pytest.mark.parametrize(("rule", "graph", "where", "_rtx"), CASES)
 def test_a_broken_rule_names_its_node(rule: str, graph: Graph, where: str, _rtx: str, tmp_path: Path) -> None:
     path = saved(graph(), tmp_path / "x.onnx")
-    found = {finding.rule: finding for finding in reversed(converter.lint(path, tool="tensorrt"))}
+    found = {finding.rule: finding for finding in reversed(findings(path))}
     assert rule in found
     assert found[rule].node == where
     assert found[rule].problem
@@ -177,6 +178,7 @@ def test_sound_graphs_break_no_rule(name: str) -> None:
     assert find(made) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason='pip install "edgekit[tensorrt-rtx]"')
 @pytest.mark.parametrize(("rule", "graph", "_where", "rtx"), [*CASES, *((n, g, "", SILENT) for n, g in SOUND.items())])
 def test_what_tensorrt_rtx_makes_of_it(rule: str, graph: Graph, _where: str, rtx: str, tmp_path: Path) -> None:
