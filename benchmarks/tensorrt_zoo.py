@@ -108,9 +108,9 @@ _PAGE = """# What TensorRT-RTX makes of known architectures
 
 Written by `python benchmarks/tensorrt_zoo.py`. Each cell is an ONNX file that TensorRT's rules were held against, and
 that the TensorRT-RTX parser and builder took for {gpu}: how many of the layers with weights its plan computes in which
-type, and the seconds of parsing and building on two cores without a GPU, which did other work at the same time. "static"
-is a batch of 1, "dynamic" one of 1 to {batch}. Weights are random and inputs small (`benchmarks/zoo.py`); ranges of int8
-come from {calibration} samples. Of all cells: {counts}.
+type, and the seconds of parsing and building on two cores without a GPU, which did other work at the same time.
+"static" is a batch of 1, "dynamic" one of 1 to {batch}. Weights are random and inputs small (`benchmarks/zoo.py`);
+ranges of int8 come from {calibration} samples. Of all cells: {counts}.
 
 "Accepted by the TensorRT-RTX parser and builder" is no run on a GPU, and another product than a Jetson's TensorRT. "An
 unnamed kernel" is a layer that the plan does not name.
