@@ -66,6 +66,7 @@ class Artifact:
     engine_least_version: str
     float_layers: tuple[str, ...] = ()  # what stayed float in an integer file
     notes: tuple[str, ...] = ()  # what a reader of the report must know
+    stand_in: Artifact | None = None  # what it was built from, which is measured where its engine cannot run
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,19 @@ class NpuConverter(Protocol):
         ...
 
 
+@runtime_checkable
+class GpuConverter(Protocol):
+    """A converter whose files are built for GPUs that need not be here."""
+
+    def for_gpus(self, compute_capabilities: tuple[str, ...]) -> Converter:
+        """This converter with these GPUs in mind ("SM89"), unless the user's settings name others."""
+        ...
+
+    def reporting(self, progress: Callable[[float], object]) -> Converter:
+        """This converter, which calls `progress` with the fraction of an engine that is built."""
+        ...
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a checker says of an artifact."""
@@ -184,6 +198,38 @@ class Verdict:
     accepted: bool
     detail: str  # why it was refused, or what was planned ("5 of 5 weighted layers planned as Int8")
     facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a vendor's tool refuses in a file, or takes without a word and gets wrong."""
+
+    rule: str  # "zero-point"
+    node: str  # or the tensor, or the graph
+    problem: str  # "its zero point is 7"
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: '{self.node}': {self.problem}; {self.remedy}"
+
+
+@runtime_checkable
+class Linter(Protocol):
+    """A converter that knows a vendor's rules for its files."""
+
+    def lint(self, path: Path, *, tool: str) -> tuple[Finding, ...]:
+        """What `tool` ("tensorrt") would not take of one file; nothing of a damaged file escapes as an error.
+
+        Raises ConfigError for a tool that it does not know, ConversionError when there is no such file.
+        """
+        ...
+
+    def legalize(self, path: Path, output: Path, *, tool: str) -> tuple[str, ...]:
+        """Write a copy in which everything is mended that can be without a change of meaning; what was done, in words.
+
+        Raises ConfigError and ConversionError.
+        """
+        ...
 
 
 class Checker(Protocol):
@@ -208,6 +254,14 @@ def find_checker(name: str) -> Checker:
     """A checker by its entry-point name. Raises ConversionError that lists what is installed."""
     checker: Checker = find_installed(CHECKERS, name).load()
     return checker
+
+
+def find_linter(format_name: str) -> Linter:
+    """The converter of a format, which knows what others take of its files. Raises ConversionError."""
+    converter = find_converter(format_name)
+    if not isinstance(converter, Linter):
+        raise ConversionError(f"nobody knows rules for {format_name} files: give an .onnx file")
+    return converter
 
 
 def calibration_samples(source: Source, calibration: Mapping[str, Array] | None, *, what: str) -> list[Array]:

@@ -12,7 +12,7 @@ from itertools import zip_longest
 
 from edgekit import preflight, workers
 from edgekit.admission import Admission, available_bytes
-from edgekit.conversion import Artifact, Converter, Source, find_checker, find_converter
+from edgekit.conversion import Artifact, Converter, GpuConverter, Source, find_checker, find_converter
 from edgekit.data import Data
 from edgekit.errors import ConfigError, ConversionError, did_you_mean
 from edgekit.files import size_of
@@ -118,6 +118,9 @@ def _in_turns(plan: Plan) -> list[PlannedVariant]:
 
 def convert_one(source: Source, planned: PlannedVariant, converter: Converter, calibration: Data | None) -> Artifact:
     """Convert one variant into the source's work folder."""
+    if isinstance(converter, GpuConverter):
+        gpus = (gpu for name in planned.targets for gpu in load_target(name).compute_capabilities)
+        converter = converter.for_gpus(tuple(dict.fromkeys(gpus)))
     return converter.convert(
         source,
         precision=planned.precision,
@@ -128,6 +131,8 @@ def convert_one(source: Source, planned: PlannedVariant, converter: Converter, c
 
 def _preflight(planned: PlannedVariant, artifact: Artifact, converter: Converter) -> tuple[str, ...]:
     """What the delegates of its targets take of a file. Raises ConversionError when a target cannot run it."""
+    if artifact.stand_in is not None:  # an engine tells nothing without its GPU
+        converter, artifact = find_converter(artifact.stand_in.format), artifact.stand_in
     inspection, notes = converter.inspect(artifact.path), list[str]()
     for name in planned.targets:
         profile = load_target(name)

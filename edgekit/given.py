@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekit import workers
 from edgekit.comparison.model_file import ModelFile, run_file
-from edgekit.conversion import Converter, GivenConverter, Source
+from edgekit.conversion import Converter, GivenConverter, Source, find_converter
 from edgekit.errors import ConfigError, ConversionError, ModelError
 from edgekit.files import sha256_file
 from edgekit.inspection import FORMAT_OF_SUFFIX
@@ -19,6 +19,15 @@ from edgekit.tensors import Array, TensorSpec, class_count
 BUILT = ".onnx"  # the suffix of converted files that a build can begin from
 
 _NO_KERAS = "post-training only: no Keras model stands behind it, so nothing of it was trained or compressed"
+
+
+def typed_source(path: Path, work: Path) -> Source:
+    """An ONNX file, whose precision stands in its graph, for a converter that builds it as it is.
+
+    Raises ConversionError when it is none.
+    """
+    found = find_converter("onnx").inspect(path)
+    return Source(path.stem, found.inputs, found.outputs, path, None, work)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from edgekit.layers import keras_layers
 from edgekit.lengths import Lengths
 from edgekit.loading import load
 
-FORMAT_OF_SUFFIX = {".tflite": "tflite", ".onnx": "onnx"}
+FORMAT_OF_SUFFIX = {".tflite": "tflite", ".onnx": "onnx", ".engine": "tensorrt"}
 
 
 def inspect(

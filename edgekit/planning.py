@@ -53,8 +53,8 @@ class Plan:
 def plan(targets: Targets, given_format: str | None = None, *, recipes: Recipes | None = None) -> Plan:
     """Resolve target names and precisions before any work starts.
 
-    `given_format` is that of a converted file that the build begins from, which becomes no other. `recipes` stand in for
-    what targets' profiles say of TensorRT. Raises ConfigError, or ConversionError.
+    `given_format` is that of a converted file that the build begins from, which becomes no other. `recipes` stand in
+    for what targets' profiles say of TensorRT. Raises ConfigError, or ConversionError.
     """
     if isinstance(targets, str):
         raise ConfigError(f"targets is '{targets}', expected a list of names: [\"{targets}\"]")

@@ -43,6 +43,7 @@ class DeviceProfile:
     checkers: tuple[str, ...] = ()  # vendor tools that an artifact must pass before it is packed
     delegates: Mapping[str, Delegate] = field(default_factory=dict)
     tensorrt: Recipe | None = None  # of a device that builds its engines from ONNX: how
+    compute_capabilities: tuple[str, ...] = ()  # of its NVIDIA GPU, as TensorRT-RTX calls them: "SM89"
     max_bytes: int | None = None  # of a model file
     runtime_version: str | None = None  # of TensorFlow, that its TFLite runtime comes from; None: as new as LiteRT's
     select_tf: bool = False  # whether its TFLite runtime has TensorFlow's own operators ("Flex")

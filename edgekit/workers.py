@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from edgekit.errors import EdgekitError
 log = logging.getLogger(__name__)
 
 _STDERR_LINES = 20
+_POLL_S = 0.2  # between looks at how far a worker is
+_PROGRESS = "progress"
 _running: set[subprocess.Popen[str]] = set()
 
 
@@ -35,21 +38,23 @@ def call(
     what: str,
     error: type[EdgekitError],
     environment: Mapping[str, str] | None = None,
+    progress: Callable[[float], object] | None = None,
 ) -> dict[str, Any]:
     """Run `python -m module` on `request` and return its reply.
 
     An EdgekitError raised there is raised here under its own type. A crash, a timeout or any other exception
-    becomes `error`, with the last lines that the process wrote; `what` names the work in that message.
+    becomes `error`, with the last lines that the process wrote; `what` names the work in that message. `progress` is
+    called with the fraction that the worker says with `advance`, whenever it grew.
     """
     with tempfile.TemporaryDirectory(prefix="edgekit-worker-") as folder:
         request_path, reply_path = Path(folder, "request.json"), Path(folder, "reply.json")
         request_path.write_text(json.dumps(request))
         argv = [sys.executable, "-m", module, str(request_path), str(reply_path)]
         process = subprocess.Popen(
-            argv, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", start_new_session=True,
+            argv, env={**os.environ, **_importable(), **(environment or {})}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
-        output = _wait(process, timeout_s, what, error)
+        output = _wait(process, timeout_s, what, error, _Watch(Path(folder, _PROGRESS), progress))
         if not reply_path.exists():
             raise error(f"{what}: {_ending(process.returncode)}; its last words: {_last_lines(output)}")
         log.debug("%s said: %s", module, output)
@@ -68,23 +73,61 @@ def serve(function: Callable[[dict[str, Any]], Mapping[str, object]]) -> None:
     partial.replace(reply_path)
 
 
+def advance(fraction: float) -> None:
+    """The worker's side of `progress`: say how much of the work is done, from 0 to 1."""
+    told = Path(sys.argv[2]).with_name(_PROGRESS)
+    partial = told.with_suffix(".partial")
+    with suppress(OSError):  # a full disk is no reason to stop the work here
+        partial.write_text(str(fraction))
+        partial.replace(told)
+
+
 def stop_all() -> None:
     """Kill every worker of this process, so that an interrupted user does not wait for them."""
     for process in tuple(_running):
         _kill(process)
 
 
-def _wait(process: subprocess.Popen[str], timeout_s: float, what: str, error: type[EdgekitError]) -> str:
+class _Watch:
+    """Hands on what a worker says of its progress."""
+
+    def __init__(self, told: Path, progress: Callable[[float], object] | None) -> None:
+        self._told, self._progress, self._last = told, progress, 0.0
+
+    def look(self) -> None:
+        if self._progress is None or not self._told.exists():
+            return
+        fraction = float(self._told.read_text())
+        if fraction > self._last:
+            self._last = fraction
+            self._progress(fraction)
+
+
+def _wait(process: subprocess.Popen[str], timeout_s: float, what: str, error: type[EdgekitError], watch: _Watch) -> str:
     _running.add(process)
+    deadline_s = time.monotonic() + timeout_s
     try:
-        return process.communicate(timeout=timeout_s)[0]
-    except subprocess.TimeoutExpired as problem:
-        raise error(f"{what}: not done after {timeout_s:.0f} s") from problem
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                output = process.communicate(timeout=max(0.0, min(_POLL_S, deadline_s - time.monotonic())))[0]
+                watch.look()
+                return output
+            if time.monotonic() >= deadline_s:
+                raise error(f"{what}: not done after {timeout_s:.0f} s")
+            watch.look()
     finally:
         _running.discard(process)
         if process.poll() is None:
             _kill(process)
             process.communicate()
+
+
+def _importable() -> dict[str, str]:
+    """Where a worker finds edgekit when this process has it from a zipapp, which is on nobody else's path."""
+    home = Path(__file__).parents[1]
+    if home.is_dir():
+        return {}
+    return {"PYTHONPATH": os.pathsep.join([str(home.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

@@ -43,8 +43,8 @@ def test_integers_need_calibration() -> None:
 
 
 def test_an_unknown_target_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"unknown target 'jetson-orin'; did you mean 'jetson-orin-nano'\?"):
-        plan(["jetson-orin"])
+    with pytest.raises(ConfigError, match=r"unknown target 'jetson-orin-nan'; did you mean 'jetson-orin-nano'\?"):
+        plan(["jetson-orin-nan"])
 
 
 def test_an_unknown_precision_is_refused() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgekit import workers
+from edgekit.devices.zipapp import write_zipapp
 from edgekit.errors import ConversionError, DataError, EdgekitError
 
 HEAD = "import os, signal, sys, time\nfrom edgekit import workers\nfrom edgekit.errors import *\n"
@@ -111,3 +114,33 @@ def _is_gone(pid: int) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def test_progress_comes_while_the_worker_works(tmp_path: Path) -> None:
+    body = "for step in (1, 2, 2, 4):\n        workers.advance(step / 4); time.sleep(0.5)\n    return {}"
+    served = "if __name__ == '__main__':\n    workers.serve(work)\n"
+    (tmp_path / "a_worker.py").write_text(f"{HEAD}def work(request):\n    {body}\n{served}")
+    told: list[float] = []
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    workers.call(
+        "a_worker", {}, timeout_s=60, what="work", error=ConversionError, environment=environment, progress=told.append
+    )
+    assert told[-1] == 1.0
+    assert told == sorted(set(told))
+
+
+def test_a_worker_finds_an_edgekit_that_lies_in_a_zipapp(tmp_path: Path) -> None:
+    write_zipapp(tmp_path / "runtime.pyz")
+    served = "if __name__ == '__main__':\n    workers.serve(lambda request: {'from': workers.__file__})\n"
+    (tmp_path / "a_worker.py").write_text(f"from edgekit import workers\n{served}")
+    code = (
+        "import sys; sys.path[0] = 'runtime.pyz'\n"
+        "from edgekit import workers\nfrom edgekit.errors import EdgekitError\n"
+        "print(workers.call('a_worker', {}, timeout_s=60, what='it', error=EdgekitError)['from'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "runtime.pyz" in ended.stdout

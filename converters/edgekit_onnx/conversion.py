@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any  # Any: a worker's reply, which is JSON
 import numpy as np
 
 from edgekit import workers
-from edgekit.conversion import DYNAMIC_SIGNATURE, Artifact, Inspection, Source, calibration_samples, check_precision
+from edgekit.conversion import (
+    DYNAMIC_SIGNATURE,
+    Artifact,
+    Finding,
+    Inspection,
+    Source,
+    calibration_samples,
+    check_precision,
+)
 from edgekit.errors import ConversionError
 from edgekit.files import atomic, make_once
 from edgekit.manifest import Binding
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
+from edgekit_onnx import linting
 from edgekit_onnx.engines import least_runtime
 from edgekit_onnx.given import INT8_OPSET, SUFFIX, is_finished
 from edgekit_onnx.graphs import OPSET, Graph, name_in_file, save_model
@@ -98,6 +107,14 @@ class OnnxConverter:
         reply = _call("given_worker", request, f"opening {path}")
         mark_opened(output)
         return tuple(reply["notes"])
+
+    def lint(self, path: Path, *, tool: str) -> tuple[Finding, ...]:
+        """What TensorRT would not take of a file. Raises ConfigError for another tool, ConversionError."""
+        return linting.lint(path, tool=tool)
+
+    def legalize(self, path: Path, output: Path, *, tool: str) -> tuple[str, ...]:
+        """Write a copy in the form that TensorRT takes, as far as no result changes. Raises ConversionError."""
+        return linting.legalize(path, output, tool=tool)
 
     def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> ModelProto:
         if precision == "fp32":

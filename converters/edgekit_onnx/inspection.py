@@ -24,8 +24,18 @@ _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 def inspect_model(path: Path) -> Inspection:
     """Read one file. A constant's bytes count for the first node that uses it.
 
-    Raises ConversionError when it is not an ONNX model.
+    Raises ConversionError when it is not an ONNX model, or a damaged one.
     """
+    try:
+        return _read(path)
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as problem:  # of onnx, which checks less
+        told = " ".join(str(problem).split())
+        raise ConversionError(
+            f"{path} is damaged ({type(problem).__name__}: {told}): copy or make the file again"
+        ) from problem
+
+
+def _read(path: Path) -> Inspection:
     model = open_model(path, shapes=True)
     graph = Graph(model)
     layers, parameters = _layers(graph)

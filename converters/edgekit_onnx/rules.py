@@ -1,77 +1,43 @@
-"""TensorRT's rules for explicit quantization, as checks of an int8 ONNX graph.
+"""What TensorRT asks of an ONNX graph, as named checks; each names the nodes that break it.
 
-Each rule names the nodes that break it. They come from refusals of the TensorRT-RTX parser and builder, and from what
-these accept in silence and then get wrong (weights that are not finite, a graph without nodes).
+They hold for every TensorRT from 10.3 on. They come from refusals of the TensorRT-RTX parser and builder, from its
+documents, and from what it takes without a word and then gets wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from edgekit.conversion import Finding
 from edgekit.errors import ConversionError
-from edgekit_onnx.graphs import QUANTIZERS, Graph
+from edgekit_onnx.rules_graph import GRAPH_RULES, OPERATOR_RULES, Broken
+from edgekit_onnx.rules_quantization import QUANTIZATION_RULES
+from edgekit_onnx.values import Values
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+Rule = Callable[[Values], Iterator[Broken]]
+
+RULES: Mapping[str, Rule] = {**OPERATOR_RULES, **GRAPH_RULES, **QUANTIZATION_RULES}
+_MADE_HERE = ("empty-graph", "non-finite", *QUANTIZATION_RULES)  # what a quantizer can get wrong
+
+
+def find(model: ModelProto, rules: Mapping[str, Rule] = RULES) -> tuple[Finding, ...]:
+    """Every broken rule with its nodes. The model must be valid ONNX, except for the rules of operators."""
+    values = Values(model)
+    return tuple(
+        Finding(name, broken.node, broken.problem, broken.remedy)
+        for name, rule in rules.items()
+        for broken in rule(values)
+    )
+
 
 def check_rules(model: ModelProto) -> None:
-    """Raise ConversionError that lists every broken rule with its first node."""
-    graph = Graph(model)
-    broken = [f"{rule} ({names[0]})" for rule, find in _RULES.items() if (names := find(graph))]
-    if broken:
-        raise ConversionError(f"TensorRT would not take this int8 graph: {'; '.join(broken)}")
-
-
-def _no_nodes(graph: Graph) -> list[str]:
-    return [] if graph.model.graph.node else [graph.model.graph.name]
-
-
-def _offset_zero_points(graph: Graph) -> list[str]:
-    return [
-        node.name
-        for node in graph.nodes(*QUANTIZERS)
-        if len(node.input) > 2 and np.any(graph.array(node.input[2]) != 0)
-    ]
-
-
-def _unsigned(graph: Graph) -> list[str]:
-    return [
-        node.name
-        for node in graph.nodes(*QUANTIZERS)
-        if len(node.input) < 3 or graph.array(node.input[2]).dtype == np.uint8
-    ]
-
-
-def _dequantized_biases(graph: Graph) -> list[str]:
-    return [
-        node.name
-        for node in graph.nodes("DequantizeLinear")
-        if node.input[0] in graph.constants and graph.array(node.input[0]).dtype == np.int32
-    ]
-
-
-def _quantized_softmax(graph: Graph) -> list[str]:
-    return [
-        node.name
-        for node in graph.nodes("QuantizeLinear")
-        if node.input[0] in graph.producers and graph.producers[node.input[0]].op_type == "Softmax"
-    ]
-
-
-def _not_finite(graph: Graph) -> list[str]:
-    floats = (name for name in graph.constants if graph.array(name).dtype.kind == "f")
-    return [name for name in floats if not np.all(np.isfinite(graph.array(name)))]
-
-
-_RULES: dict[str, Callable[[Graph], list[str]]] = {
-    "no nodes": _no_nodes,
-    "a zero point that is not 0": _offset_zero_points,
-    "uint8 where int8 is needed": _unsigned,
-    "a dequantized int32 bias": _dequantized_biases,
-    "a quantized softmax": _quantized_softmax,
-    "weights that are not finite": _not_finite,
-}
+    """Raise ConversionError that lists every rule of quantization that is broken, with its first node."""
+    first = {found.rule: found for found in reversed(find(model, {name: RULES[name] for name in _MADE_HERE}))}
+    if first:
+        raise ConversionError(
+            f"TensorRT would not take this int8 graph: {'; '.join(map(str, reversed(first.values())))}"
+        )

@@ -1,12 +1,16 @@
-"""TensorRT, as far as a build machine can go: does the real parser and builder of TensorRT-RTX take an ONNX file?
+"""TensorRT, as far as a build machine can go: engines for RTX GPUs ahead of time, and does TensorRT take an ONNX file?
 
-The extra `tensorrt-rtx` brings it for x86-64; it builds engines ahead of time and needs no GPU. It is another product
-than the TensorRT on a Jetson: what it accepts is "accepted by the TensorRT-RTX parser and builder" and no more.
+The extra `tensorrt-rtx` brings the real parser and builder of TensorRT-RTX for x86-64; it needs no GPU. It is another
+product than the TensorRT on a Jetson: what it accepts is "accepted by the TensorRT-RTX parser and builder" and no more.
 """
 
 from edgekit_tensorrt.checking import TensorRTChecker
+from edgekit_tensorrt.conversion import TensorRTConverter
 
 checker = TensorRTChecker()
 """What the entry point `edgekit.checkers: tensorrt` names."""
 
-__all__ = ["TensorRTChecker", "checker"]
+converter = TensorRTConverter()
+"""What the entry point `edgekit.converters: tensorrt` names."""
+
+__all__ = ["TensorRTChecker", "TensorRTConverter", "checker", "converter"]

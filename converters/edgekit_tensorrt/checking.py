@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any  # Any: the builder's reply, which is JSON
 
-from edgekit import workers
-from edgekit.conversion import Artifact, Verdict
-from edgekit.errors import ConversionError
+from edgekit.conversion import Artifact, Finding, Verdict, find_linter
+from edgekit.errors import BuildError, ConversionError
 from edgekit.files import write_text
-from edgekit_tensorrt.onnx_facts import find_fault, weighted_nodes
+from edgekit.tensorrt.bindings import release
+from edgekit.tensorrt.building import BuildReport, build_engine
+from edgekit.tensorrt.recipe import Recipe
+from edgekit.tensorrt.sizes import MAX_BATCH
+from edgekit_tensorrt.onnx_facts import weighted_nodes
 from edgekit_tensorrt.plan import parse_plan, weighted_dtypes
 
 COMPUTE_CAPABILITY = "SM86"  # Ampere; TensorRT-RTX has no Orin (SM87)
-MAX_BATCH = 8
+RECIPE = Recipe(compute_capabilities=(COMPUTE_CAPABILITY,))
 
 _TIMEOUT_S = 900.0
+_SHOWN = 5  # findings in a message
 _INSTALL = 'pip install "edgekit[tensorrt-rtx]"'
 
 
@@ -37,7 +41,8 @@ class TensorRTChecker:
     def check(self, artifact: Artifact, *, work: Path) -> Verdict:
         """Build an engine and throw it away; the builder's log stays in `work`.
 
-        Raises ConversionError when the checker is not installed, or the builder crashes or runs out of time.
+        TensorRT's rules come first, since it takes some broken ones without a word. A crash of the builder, or no end
+        in time, is a refusal. Raises ConversionError when the checker is not installed.
         """
         reason = self.available()
         if reason is not None:
@@ -46,45 +51,43 @@ class TensorRTChecker:
             raise ConversionError(
                 f"TensorRT reads ONNX, and {artifact.path.name} is {artifact.format}: convert to onnx"
             )
-        name = f"TensorRT-RTX {_release(version('tensorrt_rtx'))} parser and builder"
-        fault = find_fault(artifact.path)
-        if fault is not None:
-            return Verdict(name, accepted=False, detail=fault)
-        reply = _build(artifact.path)
-        write_text(work / f"{artifact.path.stem}.tensorrt-rtx.log", "\n".join(reply["log"]) + "\n")
-        return Verdict(
-            checker=name,
-            accepted=not reply["problems"],
-            detail="; ".join(reply["problems"]) or _planned(artifact.path, reply["plan"]),
-            facts=_facts(reply),
-        )
+        name = f"TensorRT-RTX {release(version('tensorrt_rtx'))} parser and builder"
+        findings = find_linter("onnx").lint(artifact.path, tool="tensorrt")
+        if findings:
+            return Verdict(name, accepted=False, detail=listed(findings))
+        try:
+            with tempfile.TemporaryDirectory(dir=work) as folder:
+                report = build_engine(artifact.path, RECIPE, Path(folder, "thrown-away.engine"), timeout_s=_TIMEOUT_S)
+        except BuildError as problem:
+            return Verdict(name, accepted=False, detail="; ".join(problem.reasons) or str(problem))
+        write_text(work / f"{artifact.path.stem}.tensorrt-rtx.log", "\n".join(report.log) + "\n")
+        return Verdict(name, accepted=True, detail=_detail(artifact.path, report), facts=_facts(report))
 
 
-def _build(model: Path) -> dict[str, Any]:
-    return workers.call(
-        "edgekit_tensorrt.build_worker",
-        {"model": str(model.resolve()), "compute_capability": COMPUTE_CAPABILITY, "max_batch": MAX_BATCH},
-        timeout_s=_TIMEOUT_S,
-        what=f"building {model.name} with TensorRT-RTX",
-        error=ConversionError,
-    )
-
-
-def _facts(reply: Mapping[str, Any]) -> dict[str, object]:
+def _facts(report: BuildReport) -> dict[str, object]:
     return {
-        "version": reply["version"],
+        "version": report.version,
         "compute_capability": COMPUTE_CAPABILITY,
         "max_batch": MAX_BATCH,
-        "build_s": reply["build_s"],
-        "warnings": reply["warnings"],
+        "build_s": report.build_s,
+        "warnings": list(report.warnings),
     }
 
 
-def _planned(model: Path, plan: str) -> str:
+def listed(findings: Sequence[Finding]) -> str:
+    """The first findings in one line."""
+    more = f"; and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
+    return "; ".join(map(str, findings[:_SHOWN])) + more
+
+
+def planned(model: Path, plan: str) -> str:
     """ "5 of 5 weighted layers planned as Int8"."""
     nodes = weighted_nodes(model)
-    dtypes = weighted_dtypes(parse_plan(plan), nodes)
-    return f"{_count(dtypes, nodes)}, for {COMPUTE_CAPABILITY}"
+    return _count(weighted_dtypes(parse_plan(plan), nodes), nodes)
+
+
+def _detail(model: Path, report: BuildReport) -> str:
+    return f"{planned(model, report.plan)}, for {COMPUTE_CAPABILITY}"
 
 
 def _count(dtypes: Mapping[str, str], nodes: Sequence[str]) -> str:
@@ -92,7 +95,3 @@ def _count(dtypes: Mapping[str, str], nodes: Sequence[str]) -> str:
     if not nodes:
         return "no weighted layers"
     return ", ".join(f"{count} of {len(nodes)} weighted layers planned as {dtype}" for dtype, count in counted)
-
-
-def _release(number: str) -> str:
-    return ".".join(number.split(".")[:3])

@@ -13,16 +13,18 @@ from pathlib import Path
 
 from edgekit.bundle_exporters import exporter_names
 from edgekit.cli import convert_bundle
+from edgekit.cli.engine_settings import FLAGS, add_engine_settings, engine_settings, watched
 from edgekit.cli.output import add_allow_code, add_architecture, add_lengths, emit, lengths_of, quiet_tensorflow
 from edgekit.conversion import Converter, NpuConverter, Source, check_precision, find_converter
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
-from edgekit.given import converted_source, saved_model_source
+from edgekit.given import BUILT, converted_source, saved_model_source, typed_source
 from edgekit.model_files import CONVERTED
 
 CALIBRATION_SAMPLES = 200
 DEFAULT_PRECISION = "fp32"
 STATEFUL = "tflite"  # the format that has state
+ENGINES = "tensorrt"  # the format that is built from an .onnx file as it is
 
 _OWN = ("calibration", "npu", "state", "allow_code", "architecture", "length", "signature")  # not of bundles
 _SETTINGS = {  # flag -> key of `[convert.FORMAT]`
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="a .keras or .h5 file, a SavedModel folder, a float .tflite or .onnx; with --to triton a bundle",
     )
-    parser.add_argument("--to", required=True, metavar="FORMAT", help="tflite, onnx or triton")
+    parser.add_argument("--to", required=True, metavar="FORMAT", help="tflite, onnx, tensorrt or triton")
     parser.add_argument(
         "--precision", metavar="P",
         help="fp32 (default), fp16, int8; tflite also int8-float-io, dynamic-int8, int16x8, int4-weights; "
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_settings(parser.add_argument_group("settings of TFLite files (docs/phones.md)"))
     convert_bundle.add_arguments(parser.add_argument_group("settings of --to triton (docs/triton.md)"))
+    add_engine_settings(parser.add_argument_group("settings of TensorRT engines (docs/tensorrt.md)"))
     add_allow_code(parser)
     add_architecture(parser)
     add_lengths(parser)
@@ -75,13 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert and say what came out."""
     if args.to in exporter_names():
-        convert_bundle.refuse(args, (*_OWN, *_SETTINGS))
+        convert_bundle.refuse(args, (*_OWN, *_SETTINGS, *FLAGS))
         return convert_bundle.run(args)
     converter = find_converter(args.to)
     convert_bundle.refuse(args, convert_bundle.SETTINGS)
     precision = args.precision or DEFAULT_PRECISION
     check_precision(converter, precision)
-    settings = _settings(args)
+    settings = _settings(args) | engine_settings(args)
     if settings:
         converter = converter.with_options(settings, where=f"settings of --to {args.to}")
     if args.output.suffix != converter.suffix:
@@ -95,9 +98,10 @@ def run(args: argparse.Namespace) -> int:
 
         data = args.calibration and representative(args.calibration, source.inputs, samples=CALIBRATION_SAMPLES)
         candidate = Path(folder, f"converted{converter.suffix}")
-        artifact = converter.convert(
-            source, precision=precision, calibration=data.inputs if data else None, output=candidate
-        )
+        with watched(converter) as watching:
+            artifact = watching.convert(
+                source, precision=precision, calibration=data.inputs if data else None, output=candidate
+            )
         notes = [*artifact.notes, *(doubts(data) if data else ())]
         if compile_npu is None:
             shutil.copyfile(candidate, temporary)
@@ -105,11 +109,11 @@ def run(args: argparse.Namespace) -> int:
             notes.append(compile_npu(candidate, temporary))
     size = args.output.stat().st_size
     result = {
-        "output": str(args.output), "format": args.to, "precision": precision, "bytes": size,
+        "output": str(args.output), "format": args.to, "precision": artifact.precision, "bytes": size,
         "float_layers": list(artifact.float_layers), "notes": notes,
     }  # fmt: skip
     left = f"; left in float: {', '.join(artifact.float_layers)}" if artifact.float_layers else ""
-    lines = [f"{args.output}: {args.to} {precision}, {size:,} bytes{left}", *notes]
+    lines = [f"{args.output}: {args.to} {artifact.precision}, {size:,} bytes{left}", *notes]
     emit(args, result, "\n".join(lines))
     return 0
 
@@ -118,10 +122,12 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     if args.state is not None and converter.format != STATEFUL:
         raise ConfigError(f"--state is for --to {STATEFUL}, not {converter.format}: leave it out")
     lengths = lengths_of(args)
+    if args.model.suffix == BUILT and converter.format == ENGINES:
+        _check_bare(args)
+        _check_no_flag(args, "--length", args.length)
+        return typed_source(args.model, work)
     if args.model.suffix in CONVERTED:
-        _check_no_flag(args, "--state", args.state)
-        _check_no_flag(args, "--architecture", args.architecture)
-        _check_no_signature(args)
+        _check_bare(args)
         return converted_source(args.model, converter, work, lengths=lengths)
     # With oneDNN, TensorFlow's allocator keeps three times the weights and gives nothing back; nothing is trained here.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -138,6 +144,13 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     _check_no_signature(args)
     loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths)
     return export_source(loaded, work, state=args.state)
+
+
+def _check_bare(args: argparse.Namespace) -> None:
+    """Raise ConfigError for flags that mean nothing for a file that is converted already."""
+    _check_no_flag(args, "--state", args.state)
+    _check_no_flag(args, "--architecture", args.architecture)
+    _check_no_signature(args)
 
 
 def _check_no_flag(args: argparse.Namespace, flag: str, value: object) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.bundle import Bundle
 from edgekit.cli import metadata
 from edgekit.cli.output import add_allow_code, add_architecture, add_lengths, emit, lengths_of, quiet_tensorflow
 from edgekit.cli.table import table
-from edgekit.conversion import Inspection
+from edgekit.conversion import Finding, Inspection, find_linter
+from edgekit.errors import ConfigError
 from edgekit.manifest import Manifest
 from edgekit.tensors import TensorSpec
 from edgekit.trust import TRUSTED, Signer, describe, signers
+
+LINTED = ".onnx"  # the suffix of files that --for is for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="a model (.keras, .h5, a SavedModel), .tflite, .onnx or .edgekit"
     )
+    parser.add_argument(
+        "--for", dest="tool", metavar="TOOL", help="hold an .onnx file against the rules of a tool: tensorrt"
+    )
     add_allow_code(parser)
     add_architecture(parser)
     add_lengths(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look inside; a bundle's members are verified."""
+    """Look inside; a bundle's members are verified. 1 when a tool's rules are broken."""
+    if args.tool is not None and args.file.suffix != LINTED:
+        raise ConfigError(f"--for is for {LINTED} files, and {args.file.name} is none: leave it out")
     if args.file.suffix == ".edgekit":
         with Bundle.open(args.file) as bundle:
             bundle.verify()
@@ -41,8 +50,19 @@ def run(args: argparse.Namespace) -> int:
     if args.file.suffix not in FORMAT_OF_SUFFIX:
         quiet_tensorflow()
     found = inspect(args.file, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths_of(args))
-    emit(args, dataclasses.asdict(found), _model_text(found))
-    return 0
+    if args.tool is None:
+        emit(args, dataclasses.asdict(found), _model_text(found))
+        return 0
+    findings = find_linter(found.format).lint(args.file, tool=args.tool)
+    told = {"findings": [dataclasses.asdict(finding) for finding in findings]}
+    emit(args, dataclasses.asdict(found) | told, f"{_model_text(found)}\n\n{_findings_text(findings, args.tool)}")
+    return 1 if findings else 0
+
+
+def _findings_text(findings: Sequence[Finding], tool: str) -> str:
+    if not findings:
+        return f"no rule of {tool} is broken"
+    return "\n".join([f"{len(findings)} findings for {tool}", *map(str, findings)])
 
 
 def _bundle_json(manifest: Manifest, signed: tuple[Signer, ...]) -> dict[str, object]:

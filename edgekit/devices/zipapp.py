@@ -12,7 +12,7 @@ from edgekit.files import atomic
 
 _MODULES = (
     *("__init__", "bundle", "errors", "files", "keys", "manifest", "signatures", "strict", "tensors", "trust"),
-    *("versions", "zip_layout"),
+    *("versions", "workers", "zip_layout"),
 )
 _FOLDERS = ("runtime", "tensorrt")
 _MAIN = b"import sys\n\nfrom edgekit.runtime.__main__ import main\n\nsys.exit(main())\n"

@@ -94,13 +94,14 @@ def _bench(args: argparse.Namespace) -> survey.BenchReply:
             runs=args.runs,
             threads=args.threads,
             progress=_progress,
+            strict=not args.all,
         )
 
 
 def _golden(args: argparse.Namespace) -> survey.GoldenReply:
     with _opened(args) as bundle:
         variants = survey.every_variant(bundle) if args.all else [args.variant]
-        return survey.golden(bundle, variants, threads=args.threads, progress=_progress)
+        return survey.golden(bundle, variants, threads=args.threads, progress=_progress, strict=not args.all)
 
 
 def _verify(args: argparse.Namespace) -> survey.VerifyReply:

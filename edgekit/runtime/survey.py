@@ -90,12 +90,22 @@ def probe() -> Probe:
 
 
 def bench(
-    bundle: Bundle, variants: Sequence[str | None], *, warmup: int, runs: int, threads: int, progress: Progress
+    bundle: Bundle,
+    variants: Sequence[str | None],
+    *,
+    warmup: int,
+    runs: int,
+    threads: int,
+    progress: Progress,
+    strict: bool = True,
 ) -> BenchReply:
-    """Measure variants in turns on the first golden input; None stands for the best that runs here."""
+    """Measure variants in turns on the first golden input; None stands for the best that runs here.
+
+    A variant that does not open is an EngineError, or unless `strict` among the rejected.
+    """
     sample = {name: array[:1] for name, array in read_golden(bundle).inputs.items()}
     with ExitStack() as stack:
-        sessions, rejected = _open_each(bundle, variants, threads, stack)
+        sessions, rejected = _open_each(bundle, variants, threads, stack, strict)
         progress(f"measuring {', '.join(sessions) or 'nothing'}: {warmup} warm-up and {runs} timed runs each")
         calls = {name: _call(session, sample) for name, session in sessions.items()}
         timings = measure(calls, warmup=warmup, runs=runs)
@@ -106,12 +116,14 @@ def bench(
     return BenchReply(results, rejected)
 
 
-def golden(bundle: Bundle, variants: Sequence[str | None], *, threads: int, progress: Progress) -> GoldenReply:
-    """Hold variants to the golden outputs, each within its own tolerance."""
+def golden(
+    bundle: Bundle, variants: Sequence[str | None], *, threads: int, progress: Progress, strict: bool = True
+) -> GoldenReply:
+    """Hold variants to the golden outputs, each within its own tolerance; `strict` as for `bench`."""
     vectors = read_golden(bundle)
     results = []
     with ExitStack() as stack:
-        sessions, rejected = _open_each(bundle, variants, threads, stack)
+        sessions, rejected = _open_each(bundle, variants, threads, stack, strict)
         for name, session in sessions.items():
             progress(f"comparing {name} with the golden outputs")
             results.append(check_golden(session, vectors, limit=bundle.variant(name).golden_tolerance))
@@ -124,16 +136,16 @@ def every_variant(bundle: Bundle) -> list[str]:
 
 
 def _open_each(
-    bundle: Bundle, variants: Sequence[str | None], threads: int, stack: ExitStack
+    bundle: Bundle, variants: Sequence[str | None], threads: int, stack: ExitStack, strict: bool
 ) -> tuple[dict[str, Session], tuple[Rejected, ...]]:
-    """Sessions by variant id. One variant asked for alone must open; of several, those that cannot are rejected."""
+    """Sessions by variant id. What is asked for by name must open; of all variants, those that cannot are rejected."""
     sessions: dict[str, Session] = {}
     rejected: list[Rejected] = []
     for variant in variants:
         try:
             session = stack.enter_context(open_session(bundle, variant=variant, threads=threads))
         except EngineError as problem:
-            if len(variants) == 1 or variant is None:
+            if strict or variant is None:
                 raise
             rejected.append(Rejected(variant, str(problem)))
         else:

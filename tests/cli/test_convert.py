@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgekit import conversion
+from edgekit.conversion import CONVERTERS
 from tests.conftest import Digits
 from tests.disk import below_a_file, no_space_beyond
 
@@ -111,7 +114,7 @@ def test_a_tflite_file_becomes_nothing_else(edgekit: Run, float_file: Path, tmp_
         (("--to", "onnx", "--block-size", "32", "-o", "x.onnx"), "settings of --to onnx: unknown key 'block_size'"),
         (
             ("--to", "tflight", "-o", "x.tflite"),
-            "no converter 'tflight' (installed: onnx, tflite); did you mean 'tflite'?",
+            "no converter 'tflight' (installed: onnx, tensorrt, tflite); did you mean 'tflite'?",
         ),
         (("--to", "tflite", "--precision", "itn8", "-o", "x.tflite"), "tflite has no precision 'itn8'; did you mean"),
         (("--to", "tflite", "-o", "x.onnx"), "output is x.onnx, expected a name that ends in .tflite"),
@@ -126,7 +129,11 @@ def test_a_wrong_request(edgekit: Run, tmp_path: Path, argv: tuple[str, ...], me
     assert not Path("x.tflite").exists()
 
 
-def test_a_format_whose_extra_is_not_installed(edgekit: Run, digits: Digits, tmp_path: Path) -> None:
+def test_a_format_whose_extra_is_not_installed(
+    edgekit: Run, digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = [point for point in entry_points(group=CONVERTERS) if point.name != "tensorrt"]
+    monkeypatch.setattr(conversion, "entry_points", lambda group: ours)
     ended = edgekit("convert", digits.model, "--to", "tensorrt", "-o", tmp_path / "x.engine")
     assert ended.exit_code == 2
     assert "no converter 'tensorrt' (installed: onnx, tflite): pip install \"edgekit[tensorrt]\"" in ended.stderr

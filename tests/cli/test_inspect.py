@@ -7,9 +7,11 @@ from typing import Any
 import keras
 import pytest
 from edgekit_tflite.embedding import embed
+from onnx import helper
 
 from edgekit.metadata import Image, ModelMetadata, TensorMetadata
 from tests.conftest import Digits
+from tests.onnx_graphs import convolution, model, saved
 from tests.tiny_models import float_onnx, int8_tflite
 
 Run = Callable[..., Any]
@@ -109,3 +111,31 @@ def test_weights_with_an_architecture(edgekit: Run, digits: Digits, tmp_path: Pa
         "inspect", tmp_path / "digits.weights.h5", "--architecture", "tests.conftest:digits_cnn", "--json"
     ).json
     assert found["parameters"] == 1498
+
+
+def test_an_onnx_file_is_held_against_tensorrts_rules(edgekit: Run, tmp_path: Path) -> None:
+    ended = edgekit("inspect", convolution(tmp_path / "sound.onnx"), "--for", "tensorrt")
+    assert ended.exit_code == 0
+    assert ended.stdout.endswith("\nno rule of tensorrt is broken\n")
+    bad = model([helper.make_node("Det", ["x"], ["y"], name="only")], shape=(1, 2, 2))
+    del bad.graph.output[0].type.tensor_type.shape.dim[1:]
+    ended = edgekit("inspect", saved(bad, tmp_path / "bad.onnx"), "--for", "tensorrt")
+    assert ended.exit_code == 1
+    assert "\n1 findings for tensorrt\nunknown-operator: 'only': TensorRT has no operator Det; " in ended.stdout
+
+
+def test_findings_stand_in_the_json(edgekit: Run, tmp_path: Path) -> None:
+    path = saved(model([helper.make_node("Relu", ["x"], ["y"])], opset=8), tmp_path / "old.onnx")
+    ended = edgekit("inspect", path, "--for", "tensorrt", "--json")
+    assert ended.exit_code == 1
+    (found,) = ended.json["findings"]
+    assert (found["rule"], found["node"], found["remedy"]) == ("opset", "tiny", "export it with opset 18")
+
+
+def test_rules_are_for_onnx_files_and_known_tools(edgekit: Run, tmp_path: Path) -> None:
+    ended = edgekit("inspect", "model.keras", "--for", "tensorrt")
+    assert ended.exit_code == 2
+    assert "--for is for .onnx files, and model.keras is none: leave it out" in ended.stderr
+    ended = edgekit("inspect", convolution(tmp_path / "x.onnx"), "--for", "tensorrtt")
+    assert ended.exit_code == 2
+    assert "did you mean 'tensorrt'?" in ended.stderr

@@ -26,9 +26,9 @@ def test_one_target_is_shown(edgekit: Run) -> None:
 
 
 def test_an_unknown_target_gets_a_suggestion(edgekit: Run) -> None:
-    ended = edgekit("targets", "jetson-orin")
+    ended = edgekit("targets", "jetson-orin-nan")
     assert ended.exit_code == 2
-    assert ended.stderr == "error: unknown target 'jetson-orin'; did you mean 'jetson-orin-nano'?\n"
+    assert ended.stderr == "error: unknown target 'jetson-orin-nan'; did you mean 'jetson-orin-nano'?\n"
 
 
 FLEET = """\

@@ -221,10 +221,22 @@ def test_a_range_of_zero_is_refused():
 @pytest.mark.parametrize(
     ("model", "rule"),
     [
-        (dense(integers() * 0.01), r"a zero point that is not 0 \(x_faked_Q\); uint8 where int8 is needed"),
-        (dense(integers() * 0.01, point=np.uint8(0)), r"graph: uint8 where int8 is needed \(x_faked_Q\)$"),
-        (dense(integers() * 0.01, point=np.int8(0), softmax=True), r"a quantized softmax \(y_Q\)"),
-        (dense(np.full((12, 4), np.nan), point=np.int8(0)), r"weights that are not finite \(kernel\)"),
+        (
+            dense(integers() * 0.01),
+            r"zero-point: 'x_faked_Q': its zero point is 128; .*; uint8: 'x_faked_Q': it quantizes to uint8",
+        ),
+        (
+            dense(integers() * 0.01, point=np.uint8(0)),
+            r"graph: uint8: 'x_faked_Q': it quantizes to uint8; quantize activations and weights as symmetric",
+        ),
+        (
+            dense(integers() * 0.01, point=np.int8(0), softmax=True),
+            r"graph: quantized-softmax: 'y_Q': it quantizes what Softmax 'softmax' gives",
+        ),
+        (
+            dense(np.full((12, 4), np.nan), point=np.int8(0)),
+            r"graph: non-finite: 'kernel': 48 of its 48 values are not a number",
+        ),
     ],
 )
 def test_a_broken_rule_is_named_with_its_node(model, rule):
@@ -237,7 +249,7 @@ def test_a_dequantized_bias_and_an_empty_graph_break_rules():
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(4, np.int32), "bias"))
     model.graph.node.append(helper.make_node("DequantizeLinear", ["bias", "scale", "zero"], ["b"], name="bias_DQ"))
     model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.int32), "zero"))
-    with pytest.raises(ConversionError, match=r"a dequantized int32 bias \(bias_DQ\)"):
+    with pytest.raises(ConversionError, match=r"int32-bias: 'bias_DQ': it dequantizes an int32 bias"):
         check_rules(model)
-    with pytest.raises(ConversionError, match=r"no nodes \(nothing\)"):
+    with pytest.raises(ConversionError, match=r"empty-graph: 'nothing': it has no nodes"):
         check_rules(helper.make_model(helper.make_graph([], "nothing", [], [])))
