@@ -21,7 +21,7 @@ from edgekit.versions import version_key
 
 _GET = "on a Jetson it comes with JetPack 6 and newer; for RTX GPUs pip install tensorrt-rtx"
 _DISTRIBUTIONS = {
-    PROPER: ("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt_lean"),
+    PROPER: ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
     RTX: ("tensorrt-rtx", "tensorrt_rtx_cu13"),
 }
 _RELEASE = Path("/etc/nv_tegra_release")
