@@ -31,6 +31,8 @@ def build(request: dict[str, Any]) -> dict[str, object]:
         refused: tuple[str, ...] = ()
     except _RefusedError as problem:
         size, refused = 0, problem.args
+    except UnicodeDecodeError:  # of any name that TensorRT hands out
+        size, refused = 0, ("a name in the file is no UTF-8 text",)
     return {
         "version": trt.__version__,
         "build_s": (time.perf_counter_ns() - started_ns) / 1e9,

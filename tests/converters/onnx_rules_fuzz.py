@@ -20,7 +20,7 @@ import onnx
 from edgekit_onnx import converter
 from google.protobuf.descriptor import FieldDescriptor
 
-from edgekit.errors import BuildError, EdgekitError
+from edgekit.errors import EdgekitError
 from edgekit.tensorrt.building import build_engine
 from edgekit.tensorrt.recipe import Recipe
 
@@ -98,14 +98,15 @@ KINDS: dict[str, Try] = {"inspect": lambda path, result: converter.inspect(path)
 
 
 def attempt(action: Try, path: Path, result: Path) -> str:
-    """ "fine", "refused: …" with one line of words, "crashed: …" in a process of its own, or "escaped: …"."""
+    """ "fine", "refused: …" with one line of words, "crashed: …" by a signal in another process, or "escaped: …"."""
     try:
         action(path, result)
     except EdgekitError as problem:
         if len(str(problem).splitlines()) != 1:
             return f"escaped: several lines: {problem}"
-        told = isinstance(problem, BuildError) and problem.reasons
-        return f"{'crashed' if not told and 'the process' in str(problem) else 'refused'}: {problem}"
+        if "the process exited with" in str(problem):
+            return f"escaped: a traceback of ours in another process: {problem}"
+        return f"{'crashed' if 'the process died of' in str(problem) else 'refused'}: {problem}"
     except Exception as problem:
         return f"escaped: {type(problem).__name__}: {problem}"
     return "fine"

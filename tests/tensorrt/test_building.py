@@ -87,6 +87,13 @@ def test_a_refusal_names_the_node(tmp_path: Path) -> None:
 
 
 @needs_rtx
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = saved(model([helper.make_node("Det", ["x"], ["y"], name="determinant")]), tmp_path / "bad.onnx")
+    path.write_bytes(path.read_bytes().replace(b"determinant", b"determ\xffnant"))
+    assert refusal(path, Recipe()).endswith(" refuses bad.onnx: a name in the file is no UTF-8 text")
+
+
+@needs_rtx
 def test_files_that_hold_nothing(tmp_path: Path) -> None:
     empty, bare = tmp_path / "empty.onnx", saved(model([]), tmp_path / "bare.onnx")
     empty.touch()
