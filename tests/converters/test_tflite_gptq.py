@@ -323,3 +323,22 @@ def outputs_of(artifact, given):
     """By XNNPACK: LiteRT's own kernels have no blocks."""
     call = Runner(artifact.path)
     return np.array([call(feed) for feed in feeds_of(given)])
+
+
+def test_weights_alone_need_calibration_too(untrained, tmp_path):
+    rounding_converter = converter.with_options({"algorithm": "gptq"}, where="settings")
+    with pytest.raises(
+        ConversionError, match="tflite dynamic-int8 of 'classifier' needs calibration samples of 'image'"
+    ):
+        rounding_converter.convert(
+            untrained("classifier").source,
+            precision="dynamic-int8",
+            calibration=None,
+            output=tmp_path / "made.tflite",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_chooses_among_files_with_the_same_kernels(untrained, made):
+    (note,) = made(untrained("classifier"), calibration="auto", algorithm="gptq").notes
+    assert note.startswith("calibration by SNR on ")
