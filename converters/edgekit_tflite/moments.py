@@ -11,7 +11,7 @@ from edgekit.tensors import Array
 from edgekit_tflite.activations import Feed, activations
 from edgekit_tflite.patches import Patched
 
-LARGEST = 4608  # numbers in a patch (3 × 3 × 512): rounding takes the cube of it in time, 40 bytes times the square
+LARGEST = 4608  # numbers in a patch (3 × 3 × 512): rounding takes its cube in time, 22 bytes times its square
 _AT_ONCE = 256 << 20  # bytes of moments; where all take more, the samples run again
 
 Uses = Mapping[str, tuple[Patched, ...]]  # by kernel name
