@@ -32,6 +32,7 @@ from examples.study import Notebook
 FIGURES = Path(__file__).parents[1] / "examples" / "figures" / "tflite-agreement.json"
 SURE = 0.3
 FIRST = ["conv2d", "depthwise_conv2d"]  # which `edgekit compare --layers` names as the first culprits of int16x8
+GPTQ = {"algorithm": "gptq"}
 CALIBRATION_CROPS, USUAL = 8, 50  # of each photo; samples in all, where nothing else is said
 
 
@@ -59,6 +60,14 @@ RECIPES = (
     Recipe("int8", {"keep_float": FIRST}),
     Recipe("int8", {"keep_float": FIRST, "calibration": "mse"}, samples=112),
     Recipe("int16x8", {"keep_float": FIRST}),
+    *(Recipe(precision, GPTQ) for precision in ("int8", "int16x8", "int4-weights", "dynamic-int8")),
+    *(Recipe("int8", {**GPTQ, "calibration": "mse"}, samples=samples) for samples in (16, USUAL, 112)),
+    Recipe("int8", {**GPTQ, "calibration": "auto"}, samples=112),
+    Recipe("int8", {**GPTQ, "calibration": "mse", "bias_correction": False}),
+    Recipe("int8", {**GPTQ, "keep_float": FIRST, "calibration": "mse"}, samples=112),
+    Recipe("int16x8", {**GPTQ, "bias_correction": False}),
+    Recipe("int16x8", GPTQ, samples=112),
+    Recipe("int16x8", {**GPTQ, "keep_float": FIRST}, samples=112),
     Recipe("int4-weights", {"algorithm": "octav"}),
     Recipe("int8", {"ops": {"FULLY_CONNECTED": "int4-weights"}}),
 )  # fmt: skip

@@ -14,9 +14,9 @@ import numpy as np
 
 from edgekit.tensors import Array
 from edgekit_tflite.layers import kernel_of
+from edgekit_tflite.patches import PATCHED
 from edgekit_tflite.reading import TFLiteOperator, read_opened
 
-_CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _BIAS = 2  # its place among an operator's inputs
 
 
@@ -64,7 +64,7 @@ def correct_biases(quantized: Path, model: Path, means: Mapping[str, Array], out
 
 def _correctable(path: Path) -> dict[str, TFLiteOperator]:
     """Operators by the names of their kernels, without kernels that several use."""
-    operators = [operator for operator in read_opened(path).operators if operator.type in _CORRECTED]
+    operators = [operator for operator in read_opened(path).operators if operator.type in PATCHED]
     named = [(kernel.name, operator) for operator in operators if (kernel := kernel_of(operator)) is not None]
     names = [name for name, _ in named]
     return {name: operator for name, operator in named if names.count(name) == 1}

@@ -13,6 +13,7 @@ _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_USE_LEGACY_KERAS": "1",  # TensorFlow then leaves out Keras 3: a third of the time that its import takes
+    "OPENBLAS_NUM_THREADS": "1",  # its threads, waiting, take processors from LiteRT's and from other conversions
     "TF_ENABLE_ONEDNN_OPTS": "0",  # with oneDNN, its allocator keeps three times the weights, and never gives them back
 }
 

@@ -95,8 +95,8 @@ def test_blocks_are_said_where_they_cannot_be(untrained, made):
         ({"ops": {"SOFTMAX": "int4-weights"}}, "ops 'SOFTMAX': there is no int4-weights for SOFTMAX; choose another"),
         ({"keep_float": ["nothing"]}, "keep_float 'nothing' matches no layer that has an operator of its own"),
         (
-            {"algorithm": "gptq"},
-            "'gptq' fits no operator of this model in int8: choose another algorithm; it is for dyn",
+            {"algorithm": "hadamard"},
+            "'hadamard' fits no operator of this model in int8: choose another algorithm; it is for dyn",
         ),
     ],
 )
