@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: a worker's reply, which is JSON
 
@@ -19,6 +19,8 @@ from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
 from edgekit_onnx.graphs import Graph, name_in_file, open_model, save_model
 from edgekit_onnx.inspection import float_layers, inspect_model, tensor_spec
+from edgekit_onnx.layout import take_nchw
+from edgekit_onnx.options import ONNXOptions
 from edgekit_onnx.rules import check_rules
 from edgekit_onnx.tracing import OnnxTrace
 from edgekit_onnx.trained import rebuild
@@ -26,7 +28,6 @@ from edgekit_onnx.trained import rebuild
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-OPSET = 18
 ENGINE = "onnxruntime"
 _FIRST = "made for the first signature: only .tflite files have several"
 LEAST_VERSION = "1.14"  # the first ONNX Runtime with opset 18 and IR version 8
@@ -36,37 +37,39 @@ _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 @dataclass(frozen=True)
-class _NoOptions:
-    """What `[convert.onnx]` may say."""
-
-
 class OnnxConverter:
-    """Makes `.onnx` files with a dynamic batch from the SavedModel signature `dynamic`.
+    """Makes `.onnx` files with a dynamic batch from the SavedModel signature `dynamic`, or of batch 1.
 
     Inputs and outputs are float32 in every precision; int8 is explicit: Q/DQ pairs around what is quantized, in the
     symmetric form that TensorRT asks for.
     """
 
-    format = "onnx"
-    suffix = ".onnx"
+    options: ONNXOptions = field(default_factory=ONNXOptions)
+    format: str = "onnx"
+    suffix: str = ".onnx"
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
 
     def with_options(self, options: object, *, where: str) -> OnnxConverter:
-        """ONNX has no settings of its own. Raises ConfigError on any."""
-        parse(_NoOptions, options, where=where)
-        return self
+        """The same with the user's settings: ONNXOptions, or a table of its fields. Raises ConfigError."""
+        parsed = options if isinstance(options, ONNXOptions) else parse(ONNXOptions, options, where=where)
+        return replace(self, options=parsed)
 
     def convert(
         self, source: Source, *, precision: str, calibration: Mapping[str, Array] | None, output: Path
     ) -> Artifact:
         """Write `output` and read it back. Raises ConversionError."""
         check_precision(self, precision)
-        model = self._make(source, precision, calibration)
+        made = self._make(source, precision, calibration)
         if precision == "int8":
-            check_rules(model)
+            check_rules(made.model)
+        artifact = _artifact(source, precision, made, output)
+        if self.options.layout == "nchw":
+            turned = ", ".join(take_nchw(made.model))
+            reason = f"its input {turned} takes channels first, and a bundle's inputs are those of the Keras model"
+            artifact = replace(artifact, no_bundle=f'{reason}: leave layout = "nchw" to edgekit convert')
         with atomic(output) as temporary:
-            save_model(model, temporary)
-        return _artifact(source, precision, model, output)
+            save_model(made.model, temporary)
+        return artifact
 
     def inspect(self, path: Path) -> Inspection:
         """Inputs, outputs, and every node with the bytes of its constants. Raises ConversionError."""
@@ -76,56 +79,79 @@ class OnnxConverter:
         """Every activation, and the file in parts. Raises ConversionError."""
         return OnnxTrace(path)
 
-    def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> ModelProto:
-        if precision == "fp32":
-            return open_model(_float_export(source))
+    def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> _Made:
+        options, settings = self.options, ", ".join(self.options.settings())
         if precision == "int8" and source.trained_model is not None:
-            return _rebuilt(source, source.trained_model)
-        samples = calibration_samples(source, calibration, what="onnx int8") if precision == "int8" else []
-        return _quantize(source, precision, samples)
+            if settings:
+                raise ConversionError(
+                    f"onnx int8 of '{source.name}' keeps the ranges that QuantizeAware trained, so {settings} cannot "
+                    "apply: leave it out, or give that step the layers to skip"
+                )
+            return _Made(_rebuilt(source, source.trained_model, options))
+        notes = (f"{settings}: for int8, this one is {precision} throughout",) if settings else ()
+        if precision == "fp32":
+            return _Made(open_model(_float_export(source, options)), notes)
+        if precision == "int8":
+            return _quantize(source, precision, options, calibration_samples(source, calibration, what="onnx int8"))
+        samples = calibration_samples(source, calibration, what="onnx fp16") if calibration else []
+        made = _quantize(source, precision, options, samples)
+        return replace(made, notes=(*made.notes, *notes))
 
 
-def _float_export(source: Source) -> Path:
+@dataclass(frozen=True)
+class _Made:
+    """A converted model, before it is written."""
+
+    model: ModelProto
+    notes: tuple[str, ...] = ()
+    islands: tuple[str, ...] = ()  # nodes that stay float32 in a float16 model
+
+
+def _float_export(source: Source, options: ONNXOptions) -> Path:
     """The export that all variants of this build share."""
-    return make_once(source.work / "float.onnx", lambda temporary: _export(source, source.float_model, temporary))
+    path = source.work / f"float-{options.batch}-{options.opset}.onnx"
+    return make_once(path, lambda temporary: _export(source, source.float_model, options, temporary))
 
 
-def _rebuilt(source: Source, trained_model: Path) -> ModelProto:
+def _rebuilt(source: Source, trained_model: Path, options: ONNXOptions) -> ModelProto:
     with _scratch(source) as folder:
         path = Path(folder, "trained.onnx")
-        reply = _export(source, trained_model, path)
+        reply = _export(source, trained_model, options, path)
         model = open_model(path)
     rebuild(model, trained_kernels=reply["trained_kernels"])
     return model
 
 
-def _export(source: Source, model: Path, output: Path) -> dict[str, Any]:
+def _export(source: Source, model: Path, options: ONNXOptions, output: Path) -> dict[str, Any]:
     request = {
         "name": source.name,
         "model": str(model),
-        "signature": DYNAMIC_SIGNATURE,
+        "signature": DYNAMIC_SIGNATURE if options.batch == "dynamic" else source.signature,
         "inputs": source.signature_names(),
         "outputs": [spec.name for spec in source.outputs],
-        "opset": OPSET,
+        "opset": options.opset,
         "output": str(output),
     }
     return _call("export_worker", request, f"converting '{source.name}' to ONNX")
 
 
-def _quantize(source: Source, precision: str, samples: Sequence[Array]) -> ModelProto:
-    float_model = _float_export(source)
+def _quantize(source: Source, precision: str, options: ONNXOptions, samples: Sequence[Array]) -> _Made:
+    float_model = _float_export(source, options)
     with _scratch(source) as folder:
         stored, path = Path(folder, "calibration.npz"), Path(folder, "quantized.onnx")
-        np.savez(stored, *samples)
+        if samples:
+            np.savez(stored, *samples)
         request = {
             "model": str(float_model),
             "precision": precision,
+            "options": asdict(options),
+            "layers": source.layers,
             "inputs": source.signature_names(),
-            "calibration": str(stored),
+            "calibration": str(stored) if samples else None,
             "output": str(path),
         }
-        _call("quantize_worker", request, f"quantizing '{source.name}' to ONNX {precision}")
-        return open_model(path)
+        reply = _call("quantize_worker", request, f"quantizing '{source.name}' to ONNX {precision}")
+        return _Made(open_model(path), tuple(reply["notes"]), tuple(reply["islands"]))
 
 
 def _call(worker: str, request: Mapping[str, object], what: str) -> dict[str, Any]:
@@ -143,8 +169,8 @@ def _scratch(source: Source) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=source.work)
 
 
-def _artifact(source: Source, precision: str, model: ModelProto, output: Path) -> Artifact:
-    graph, inputs = model.graph, source.signature_names()
+def _artifact(source: Source, precision: str, made: _Made, output: Path) -> Artifact:
+    graph, inputs = made.model.graph, source.signature_names()
     return Artifact(
         format="onnx",
         precision=precision,
@@ -155,9 +181,15 @@ def _artifact(source: Source, precision: str, model: ModelProto, output: Path) -
         ),
         engine=ENGINE,
         engine_least_version=LEAST_VERSION,
-        float_layers=float_layers(Graph(model)) if precision == "int8" else (),
-        notes=(_FIRST,) if source.other_signatures else (),
+        float_layers=float_layers(Graph(made.model)) if precision == "int8" else _typed(made),
+        notes=(*made.notes, *((_FIRST,) if source.other_signatures else ())),
     )
+
+
+def _typed(made: _Made) -> tuple[str, ...]:
+    """The islands as they are listed: "pooled (ReduceMean)"."""
+    types = {node.name: node.op_type for node in made.model.graph.node}
+    return tuple(f"{name} ({types[name]})" if name in types else name for name in made.islands)
 
 
 def _bindings(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any  # Any: the quantizer's recipes and statistics, which have no types
 
-from edgekit_tflite.activations import THREADS, Feed
+from edgekit.ranges import Feed
+from edgekit_tflite.activations import THREADS
 
 Statistics = dict[str, dict[str, Any]]  # tensor name -> its "min" and "max", and GPTQ's "hessian"
 
