@@ -23,7 +23,7 @@ from edgekit.files import fresh_folder, publish, workspace
 from edgekit.lengths import Lengths
 from edgekit.loading import LoadedModel, load, need_classes
 from edgekit.manifest import Manifest
-from edgekit.measuring import MeasuredVariant, golden_vectors, measure
+from edgekit.measuring import MeasuredVariant, compare_pairs, golden_vectors, measure
 from edgekit.metadata import MetadataSettings, ModelMetadata, check_formats, describe_model, metadata_settings
 from edgekit.packing import pack, provenance
 from edgekit.planning import Plan, Targets, plan
@@ -173,7 +173,10 @@ def run(request: BuildRequest) -> Build:
         manifest = _bundle(request, inputs, model, choice.variants, golden, candidate)
         trial = try_on(DEVICE, candidate, request.progress)
         notes = (*choice.notes, *doubts(inputs.calibration, inputs.evaluation))
-        found = Findings(manifest, choice.variants, _packed_bytes(candidate), trial, facts, choice.preferred, notes)
+        found = Findings(
+            manifest, choice.variants, _packed_bytes(candidate), trial, facts, choice.preferred, notes,
+            compare_pairs(golden, choice.variants),
+        )  # fmt: skip
         report = assemble(found, request.budget)
         return _publish(request, candidate, model, report, manifest)
 
