@@ -51,18 +51,13 @@ def simulate(model: ModelProto, islands: Collection[str], floats: Collection[str
     `floats` are the names of all float tensors, constants among them. Sums inside of a node stay float32, as on GPUs.
     """
     import onnx
-    from onnx import numpy_helper
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     _own_constants(copy, islands)
     graph = Graph(copy)
     outside = {name for node in copy.graph.node if node.name not in islands for name in node.input}
-    for name in outside & set(graph.constants):
-        if graph.constants[name].data_type == onnx.TensorProto.FLOAT:
-            with np.errstate(over="ignore"):
-                rounded = graph.array(name).astype(np.float16).astype(np.float32)
-            graph.constants[name].CopyFrom(numpy_helper.from_array(rounded, name))
+    _round_constants(graph, outside)
     made = {name for node in copy.graph.node if node.name not in islands for name in node.output}
     nodes: list[NodeProto] = []
     wide = (outside & set(floats)) - made - set(graph.constants)  # inputs and what islands make
@@ -85,6 +80,16 @@ def simulate(model: ModelProto, islands: Collection[str], floats: Collection[str
     copy.graph.node.extend(kept)
     del copy.graph.value_info[:]
     return copy
+
+
+def _round_constants(graph: Graph, names: Collection[str]) -> None:
+    from onnx import TensorProto, numpy_helper
+
+    for name in graph.constants.keys() & set(names):
+        if graph.constants[name].data_type == TensorProto.FLOAT:
+            with np.errstate(over="ignore"):
+                rounded = graph.array(name).astype(np.float16).astype(np.float32)
+            graph.constants[name].CopyFrom(numpy_helper.from_array(rounded, name))
 
 
 def _round(source: str, target: str) -> list[NodeProto]:
