@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ class Recipe:
     precision: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     samples: int = USUAL
+    format: str = "tflite"
 
     @property
     def name(self) -> str:
@@ -75,8 +76,13 @@ RECIPES = (
 
 def main() -> None:
     """Measure what is missing in the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, default=FIGURES)
+    measure(RECIPES, FIGURES, str(__doc__))
+
+
+def measure(recipes: Sequence[Recipe], figures: Path, description: str) -> None:
+    """What a command line asks for: the figures of these recipes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, default=figures)
     args = parser.parse_args()
     notebook, model = Notebook(args.output), example.efficientnet_lite0()
     training, test = (
@@ -89,7 +95,7 @@ def main() -> None:
     scores = model.predict(test)
     with tempfile.TemporaryDirectory(prefix="edgekit-agreement-") as folder:
         source = export_source(model, Path(folder))
-        for recipe in RECIPES:
+        for recipe in recipes:
             notebook.once(recipe.name, partial(judge, source, recipe, training, test, scores))
 
 
@@ -100,15 +106,15 @@ def judge(
     test: Mapping[str, Array],
     scores: Mapping[str, Array],
 ) -> dict[str, Any]:
-    """Bytes, SNR against Keras, and the fraction of crops whose class is the one that Keras names."""
-    converter = find_converter("tflite")
+    """Bytes, SNR and cosine to Keras, and the fraction of crops whose class is the one that Keras names."""
+    converter = find_converter(recipe.format)
     if recipe.settings:
         converter = converter.with_options(recipe.settings, where="recipe")
-    output = source.work / "made.tflite"
+    output = source.work / f"made{converter.suffix}"
     artifact = converter.convert(
         source, precision=recipe.precision, calibration=spread(training, recipe.samples), output=output
     )
-    outputs = run_file(describe(output, "tflite"), test, label=recipe.name)
+    outputs = run_file(describe(output, recipe.format), test, label=recipe.name)
     clear = is_sure(*scores.values())
     parity = compare_outputs(scores, outputs)
     sure = compare_outputs(*({name: array[clear] for name, array in each.items()} for each in (scores, outputs)))
@@ -117,6 +123,7 @@ def judge(
         "agreement_where_sure": sure.top1_agreement,
         "sure": int(np.sum(clear)),
         "snr_db": parity.snr_db and round(parity.snr_db, 1),
+        "cosine": parity.cosine and round(parity.cosine, 6),
         "bytes": output.stat().st_size,
         "float_layers": len(artifact.float_layers),
         "notes": list(artifact.notes),

@@ -64,9 +64,10 @@ class Artifact:
     outputs: tuple[Binding, ...]
     engine: str  # the runtime engine that runs it
     engine_least_version: str
-    float_layers: tuple[str, ...] = ()  # what stayed float in an integer file
+    float_layers: tuple[str, ...] = ()  # what stayed float in an integer file, or float32 in a float16 one
     notes: tuple[str, ...] = ()  # what a reader of the report must know
     stand_in: Artifact | None = None  # what it was built from, which is measured where its engine cannot run
+    no_bundle: str | None = None  # why no bundle can hold it; None where one can
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,8 @@ def convert_all(
 
 def _convert(source: Source, planned: PlannedVariant, converter: Converter, calibration: Data) -> Converted:
     artifact = convert_one(source, planned, converter, calibration)
+    if artifact.no_bundle is not None:
+        raise ConversionError(f"{planned.id}: {artifact.no_bundle}")
     found = _preflight(planned, artifact, converter)
     return Converted(planned, artifact, (*found, *_check(planned, artifact, source)))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 from edgekit.comparison import Parity, compare_outputs
 from edgekit.conversion import Artifact
@@ -20,8 +21,10 @@ from edgekit.progress import Progress
 from edgekit.runtime import open_file
 from edgekit.runtime.engines import find_engines, why_not
 from edgekit.runtime.golden import GoldenVectors, check_golden
+from edgekit.tensors import Array
 
 GOLDEN_SAMPLES = 8
+KERAS = "keras"  # the compressed model, among the variants' ids
 # Largest |difference| from the float model that a precision may show, as a fraction of the largest golden output. An
 # integer variant gets what it showed on the build machine and a quarter more, where that is larger.
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}
@@ -37,6 +40,16 @@ class MeasuredVariant:
     variant: Variant
     artifact: Artifact
     metric: float
+    parity: Parity
+    golden_outputs: Mapping[str, Array] = field(default_factory=dict)  # by Keras name
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs of the model on the golden inputs, against each other."""
+
+    reference: str  # a variant's id, or KERAS
+    other: str
     parity: Parity
 
 
@@ -67,12 +80,13 @@ def measure(
             variant = replace(variant, notes=(*variant.notes, MEASURED_INSTEAD))
         with open_file(file, opened, inputs, compressed.outputs) as session:
             outputs = session.run(evaluation.inputs)
+            on_golden = session.run(golden.inputs)
             shown = check_golden(session, golden, limit=variant.golden_tolerance).max_error
         if shown is None:
             raise EngineError(f"{variant.id}: its outputs are not finite; leave out precision {variant.precision}")
         value = checked_metric(metric(outputs, evaluation.need_labels()), evaluation.where)
         finished = replace(variant, metrics={metric_name: value}, golden_tolerance=_tolerance(variant, shown))
-        return MeasuredVariant(finished, item.artifact, value, compare_outputs(reference, outputs))
+        return MeasuredVariant(finished, item.artifact, value, compare_outputs(reference, outputs), on_golden)
 
     with progress.task("evaluate", len(converted)) as advance:
         for item in converted:
@@ -87,6 +101,12 @@ def measure(
                 measured.append(found)
                 advance(1, f"{found.variant.id} {metric_name} {found.metric:.4f}")
     return measured, refused
+
+
+def compare_pairs(golden: GoldenVectors, variants: Sequence[MeasuredVariant]) -> tuple[Pair, ...]:
+    """The compressed Keras model and every variant against each other on the golden inputs."""
+    runs = {KERAS: golden.outputs, **{item.variant.id: item.golden_outputs for item in variants}}
+    return tuple(Pair(one, other, compare_outputs(runs[one], runs[other])) for one, other in combinations(runs, 2))
 
 
 def golden_vectors(compressed: FloatModel, evaluation: Data) -> GoldenVectors:

@@ -26,7 +26,7 @@ from edgekit.given import GivenModel, given_format, given_model
 from edgekit.lengths import Lengths
 from edgekit.loading import FloatModel, LoadedModel, load, need_classes
 from edgekit.manifest import Manifest
-from edgekit.measuring import MeasuredVariant, golden_vectors, measure
+from edgekit.measuring import MeasuredVariant, compare_pairs, golden_vectors, measure
 from edgekit.metadata import MetadataSettings, ModelMetadata, check_formats, describe_model, metadata_settings
 from edgekit.packing import pack, provenance
 from edgekit.planning import Plan, Targets, plan
@@ -191,7 +191,10 @@ def _run(
         trial = try_on(DEVICE, candidate, request.progress)
         given = (model.note,) if isinstance(model, GivenModel) else ()
         notes = (*given, *choice.notes, *doubts(inputs.calibration, inputs.evaluation))
-        found = Findings(manifest, choice.variants, _packed_bytes(candidate), trial, facts, choice.preferred, notes)
+        found = Findings(
+            manifest, choice.variants, _packed_bytes(candidate), trial, facts, choice.preferred, notes,
+            compare_pairs(golden, choice.variants),
+        )  # fmt: skip
         report = assemble(found, request.budget)
         return _publish(request, candidate, model, report, manifest)
 

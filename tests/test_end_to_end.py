@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,8 @@ def test_every_variant_was_measured_on_the_device(built: Built) -> None:
 
 def test_float_variants_equal_keras_and_int8_variants_agree_with_each_other(built: Built) -> None:
     parity = {entry["variant"]: entry for entry in built.report["parity"]}
+    compared = {(entry["reference"], entry["other"]) for entry in built.report["pairs"]}
+    assert compared == set(combinations(["keras", *parity], 2))
     assert parity["tflite-fp32"]["max_abs"] <= 1e-4
     assert parity["onnx-fp32"]["max_abs"] <= 1e-4
     for variant in ("tflite-int8", "onnx-int8"):

@@ -5,8 +5,9 @@ an inspection begins.
 """
 
 from edgekit_onnx.conversion import OnnxConverter
+from edgekit_onnx.options import ONNXOptions
 
 converter = OnnxConverter()
 """What the entry point `edgekit.converters: onnx` names."""
 
-__all__ = ["OnnxConverter", "converter"]
+__all__ = ["ONNXOptions", "OnnxConverter", "converter"]

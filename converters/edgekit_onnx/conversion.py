@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: a worker's reply, which is JSON
 
@@ -29,8 +29,10 @@ from edgekit.tensors import Array, TensorSpec, format_shape
 from edgekit_onnx import linting
 from edgekit_onnx.engines import least_runtime
 from edgekit_onnx.given import INT8_OPSET, SUFFIX, is_finished
-from edgekit_onnx.graphs import OPSET, Graph, name_in_file, save_model
+from edgekit_onnx.graphs import Graph, name_in_file, save_model
 from edgekit_onnx.inspection import float_layers, inspect_model, tensor_spec
+from edgekit_onnx.layout import take_nchw
+from edgekit_onnx.options import OF_EXPORT, ONNXOptions
 from edgekit_onnx.reading import MOST_BYTES, check_there, mark_opened, opset_of, read_model
 from edgekit_onnx.rules import check_rules
 from edgekit_onnx.tracing import OnnxTrace
@@ -47,25 +49,22 @@ _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 @dataclass(frozen=True)
-class _NoOptions:
-    """What `[convert.onnx]` may say."""
-
-
 class OnnxConverter:
-    """Makes `.onnx` files with a dynamic batch from the SavedModel signature `dynamic`; or from a float `.onnx`.
+    """Makes `.onnx` files with a dynamic batch, or of batch 1, from a SavedModel; or from a float `.onnx` file.
 
     Inputs and outputs are float32 in every precision; int8 is explicit: Q/DQ pairs around what is quantized, in the
     symmetric form that TensorRT asks for.
     """
 
-    format = "onnx"
-    suffix = SUFFIX
+    options: ONNXOptions = field(default_factory=ONNXOptions)
+    format: str = "onnx"
+    suffix: str = SUFFIX
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
 
     def with_options(self, options: object, *, where: str) -> OnnxConverter:
-        """ONNX has no settings of its own. Raises ConfigError on any."""
-        parse(_NoOptions, options, where=where)
-        return self
+        """The same with the user's settings: ONNXOptions, or a table of its fields. Raises ConfigError."""
+        parsed = options if isinstance(options, ONNXOptions) else parse(ONNXOptions, options, where=where)
+        return replace(self, options=parsed)
 
     def convert(
         self, source: Source, *, precision: str, calibration: Mapping[str, Array] | None, output: Path
@@ -73,19 +72,25 @@ class OnnxConverter:
         """Write `output` and read it back. Raises ConversionError."""
         check_precision(self, precision)
         if source.float_model.suffix == SUFFIX:
+            self._check_given(source.name)
             given = read_model(source.float_model)
             finished = is_finished(given, source.name, precision)
             if finished or precision == "fp32":
                 return _passed_through(source, precision, given, output, finished)
             source = _quantizable(source, opset_of(given)) if precision == "int8" else source
             del given  # its weights go before the workers read them
-        model = self._make(source, precision, calibration)
+        made = self._make(source, precision, calibration)
         if precision == "int8":
-            check_rules(model)
+            check_rules(made.model)
+        artifact = _artifact(source, precision, made, output)
+        if self.options.layout == "nchw":
+            turned = ", ".join(take_nchw(made.model))
+            reason = f"its input {turned} takes channels first, and a bundle's inputs are those of the Keras model"
+            artifact = replace(artifact, no_bundle=f'{reason}: leave layout = "nchw" to edgekit convert')
         with atomic(output) as temporary:
-            save_model(model, temporary)
+            save_model(made.model, temporary)
             mark_opened(temporary)
-        return _artifact(source, precision, model, output)
+        return artifact
 
     def inspect(self, path: Path) -> Inspection:
         """Inputs, outputs, and every node with the bytes of its constants. Raises ConversionError."""
@@ -116,39 +121,66 @@ class OnnxConverter:
         """Write a copy in the form that TensorRT takes, as far as no result changes. Raises ConversionError."""
         return linting.legalize(path, output, tool=tool)
 
-    def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> ModelProto:
-        if precision == "fp32":
-            return read_model(_float_export(source))
+    def _check_given(self, name: str) -> None:
+        """Raise ConversionError for settings of the export, which a given file has behind it."""
+        set_anew = [key for key in OF_EXPORT if getattr(self.options, key) != getattr(ONNXOptions(), key)]
+        if set_anew:
+            keys = ", ".join(set_anew)
+            raise ConversionError(f"'{name}' is an ONNX file already, so {keys} cannot apply: leave it out")
+
+    def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> _Made:
+        options, settings = self.options, ", ".join(self.options.settings())
         if precision == "int8" and source.trained_model is not None:
-            return _rebuilt(source, source.trained_model)
-        samples = calibration_samples(source, calibration, what="onnx int8") if precision == "int8" else []
-        return _quantize(source, precision, samples)
+            if settings:
+                raise ConversionError(
+                    f"onnx int8 of '{source.name}' keeps the ranges that QuantizeAware trained, so {settings} cannot "
+                    "apply: leave it out, or give that step the layers to skip"
+                )
+            return _Made(_rebuilt(source, source.trained_model, options))
+        notes = (f"{settings}: for int8, this one is {precision} throughout",) if settings else ()
+        if precision == "fp32":
+            return _Made(read_model(_float_export(source, options)), notes)
+        if precision == "int8":
+            return _quantize(source, precision, options, calibration_samples(source, calibration, what="onnx int8"))
+        samples = calibration_samples(source, calibration, what="onnx fp16") if calibration else []
+        made = _quantize(source, precision, options, samples)
+        return replace(made, notes=(*made.notes, *notes))
 
 
-def _float_export(source: Source) -> Path:
+@dataclass(frozen=True)
+class _Made:
+    """A converted model, before it is written."""
+
+    model: ModelProto
+    notes: tuple[str, ...] = ()
+    islands: tuple[str, ...] = ()  # nodes that stay float32 in a float16 model
+
+
+def _float_export(source: Source, options: ONNXOptions) -> Path:
     """The float file that all variants of this build share."""
     if source.float_model.suffix == SUFFIX:
         return source.float_model
-    return make_once(source.work / "float.onnx", lambda temporary: _export(source, source.float_model, temporary))
+    path = source.work / f"float-{options.batch}-{options.opset}.onnx"
+    return make_once(path, lambda temporary: _export(source, source.float_model, options, temporary))
 
 
-def _rebuilt(source: Source, trained_model: Path) -> ModelProto:
+def _rebuilt(source: Source, trained_model: Path, options: ONNXOptions) -> ModelProto:
     with _scratch(source) as folder:
         path = Path(folder, "trained.onnx")
-        reply = _export(source, trained_model, path)
+        reply = _export(source, trained_model, options, path)
         model = read_model(path)
     rebuild(model, trained_kernels=reply["trained_kernels"])
     return model
 
 
-def _export(source: Source, model: Path, output: Path) -> dict[str, Any]:
+def _export(source: Source, model: Path, options: ONNXOptions, output: Path) -> dict[str, Any]:
     request = {
         "name": source.name,
         "model": str(model),
-        "signature": DYNAMIC_SIGNATURE,
+        "signature": DYNAMIC_SIGNATURE if options.batch == "dynamic" else source.signature,
         "inputs": source.signature_names(),
         "outputs": [spec.name for spec in source.outputs],
-        "opset": OPSET,
+        "opset": options.opset,
         "output": str(output),
     }
     return _call("export_worker", request, f"converting '{source.name}' to ONNX")
@@ -168,21 +200,24 @@ def _quantizable(source: Source, opset: int) -> Source:
     return replace(source, float_model=raised, notes=(*source.notes, note))
 
 
-def _quantize(source: Source, precision: str, samples: Sequence[Array]) -> ModelProto:
-    float_model = _float_export(source)
+def _quantize(source: Source, precision: str, options: ONNXOptions, samples: Sequence[Array]) -> _Made:
+    float_model = _float_export(source, options)
     with _scratch(source) as folder:
         stored, path = Path(folder, "calibration.npz"), Path(folder, "quantized.onnx")
-        np.savez(stored, *samples)
+        if samples:
+            np.savez(stored, *samples)
         request = {
             "model": str(float_model),
             "precision": precision,
+            "options": asdict(options),
+            "layers": source.layers,
             "inputs": source.signature_names(),
-            "calibration": str(stored),
+            "calibration": str(stored) if samples else None,
             "batch": source.batch,
             "output": str(path),
         }
-        _call("quantize_worker", request, f"quantizing '{source.name}' to ONNX {precision}")
-        return read_model(path)
+        reply = _call("quantize_worker", request, f"quantizing '{source.name}' to ONNX {precision}")
+        return _Made(read_model(path), tuple(reply["notes"]), tuple(reply["islands"]))
 
 
 def _call(worker: str, request: Mapping[str, object], what: str) -> dict[str, Any]:
@@ -205,13 +240,12 @@ def _passed_through(source: Source, precision: str, model: ModelProto, output: P
     with atomic(output) as temporary:
         shutil.copyfile(source.float_model, temporary)
         mark_opened(temporary)
-    artifact = _artifact(source, precision, model, output)
     said = (f"it was {precision} already: passed through unchanged",) if finished else ()
-    return replace(artifact, notes=(*artifact.notes, *said))
+    return _artifact(source, precision, _Made(model, said), output)
 
 
-def _artifact(source: Source, precision: str, model: ModelProto, output: Path) -> Artifact:
-    graph, inputs = model.graph, source.signature_names()
+def _artifact(source: Source, precision: str, made: _Made, output: Path) -> Artifact:
+    graph, inputs = made.model.graph, source.signature_names()
     return Artifact(
         format="onnx",
         precision=precision,
@@ -221,10 +255,16 @@ def _artifact(source: Source, precision: str, model: ModelProto, output: Path) -
             source.outputs, [tensor_spec(value) for value in graph.output], lambda name: name_in_file(name, inputs)
         ),
         engine=ENGINE,
-        engine_least_version=least_runtime(model),
-        float_layers=float_layers(Graph(model)) if precision == "int8" else (),
-        notes=(*source.notes, *((_FIRST,) if source.other_signatures else ())),
+        engine_least_version=least_runtime(made.model),
+        float_layers=float_layers(Graph(made.model)) if precision == "int8" else _typed(made),
+        notes=(*source.notes, *made.notes, *((_FIRST,) if source.other_signatures else ())),
     )
+
+
+def _typed(made: _Made) -> tuple[str, ...]:
+    """The islands as they are listed: "pooled (ReduceMean)"."""
+    types = {node.name: node.op_type for node in made.model.graph.node}
+    return tuple(f"{name} ({types[name]})" if name in types else name for name in made.islands)
 
 
 def _bindings(

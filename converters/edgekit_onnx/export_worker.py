@@ -39,6 +39,7 @@ def export(request: dict[str, Any]) -> dict[str, object]:
     frozen = _freeze(request["model"], request["signature"])
     model = _to_onnx(frozen, request["name"], request["opset"])
     refuse_foreign(model)
+    steady_scales(model)
     _arrange(model, request["inputs"], [name_in_file(name, request["inputs"]) for name in request["outputs"]])
     onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True), request["output"])
     return {"trained_kernels": _trained_kernels(frozen.graph)}
@@ -108,6 +109,19 @@ def refuse_foreign(model: ModelProto) -> None:
                 f"ONNX has no operator for TensorFlow's {node.op_type} (node '{node.name}'): "
                 "write that layer with other operations"
             )
+
+
+def steady_scales(model: ModelProto) -> None:
+    """Round the scales of Resize up, in place: 5/6 in float32 times 6 is a little less than 5, and engines cut to 4."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name in {node.input[2] for node in model.graph.node if node.op_type == "Resize" and len(node.input) > 2}:
+        if name in constants:
+            scales = np.asarray(numpy_helper.to_array(constants[name]))
+            up = np.nextafter(np.nextafter(scales, np.float32(np.inf)), np.float32(np.inf))
+            steady = np.where(scales == np.rint(scales), scales, up).astype(np.float32)
+            constants[name].CopyFrom(numpy_helper.from_array(steady, name))
 
 
 def _arrange(model: ModelProto, inputs: list[str], outputs: list[str]) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any  # Any: the request, which is JSON
 
 from edgekit import workers
 from edgekit.errors import ConversionError
+from edgekit_onnx.checking import check_runs
 from edgekit_onnx.opening_worker import limited
 from edgekit_onnx.outside import bring_in, check_outside
 from edgekit_onnx.reading import read_model
-from edgekit_onnx.running import check_runs
 from edgekit_onnx.tidying import tidied
 
 if TYPE_CHECKING:

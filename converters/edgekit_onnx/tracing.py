@@ -20,11 +20,10 @@ from edgekit_onnx.cutting import CUT, cut_graph
 from edgekit_onnx.graphs import Graph
 from edgekit_onnx.inspection import tensor_spec
 from edgekit_onnx.reading import read_model
+from edgekit_onnx.running import open_session
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-_ERRORS_ONLY = 3
 
 
 class OnnxTrace:
@@ -46,7 +45,7 @@ class OnnxTrace:
         self.tensors: tuple[TracedTensor, ...] = list_rows(graph, self._found)
         self.activations: Mapping[str, str] = {item.key: item.name for item in self._found.values()}
         self.kernels: Mapping[str, Kernel] = trained_kernels(graph, self._found)
-        self._session = _session(path, _with_outputs(self._model, self._found.values()))
+        self._session = open_session(_with_outputs(self._model, self._found.values()), where=str(path))
 
     def run(self, inputs: Values) -> dict[str, Array]:
         """Every activation for one sample, by tensor name, as its readers see it."""
@@ -55,7 +54,7 @@ class OnnxTrace:
     def cut(self, names: Iterable[str], wanted: Iterable[str]) -> Run:
         """The file cut at these activations."""
         cuts, kept = ([self._found[name] for name in group] for group in (names, wanted))
-        session = _session(self._path, cut_graph(self._model, cuts, kept))
+        session = open_session(cut_graph(self._model, cuts, kept), where=str(self._path))
         given = {value.name for value in session.get_outputs()}
         made = [item for item in kept if item.seen in given]
 
@@ -80,19 +79,6 @@ class OnnxTrace:
 
 def _typed(value: Array, kind: str) -> Array:
     return value.astype(np.float16) if kind == "tensor(float16)" else value
-
-
-def _session(path: Path, model: ModelProto) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = _ERRORS_ONLY
-    try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as problem:  # onnxruntime's exceptions have no other base
-        reason = " ".join(str(problem).split())
-        raise ConversionError(f"{path}: onnxruntime cannot run it step by step ({reason})") from problem
 
 
 def _with_outputs(model: ModelProto, wanted: Iterable[Activation]) -> ModelProto:

@@ -8,7 +8,6 @@ its range over 127, a kernel's the one that its grid has. See "Explicit Quantiza
 from __future__ import annotations
 
 from collections.abc import MutableSequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,23 +15,14 @@ import numpy as np
 from edgekit.errors import ConversionError
 from edgekit.tensors import Array
 from edgekit_onnx.graphs import QUANTIZERS, Graph, bodies, kernel_axis, taken_names
+from edgekit_onnx.qdq import LEVELS, Kernel, constant, dequantize_kernel, insert_pair
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
-_LEVELS = 127
 _ON_GRID = 1e-3  # of a quantization step; float32 rounding stays below 1e-4
 _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "ReverseSequence", "Slice")
 _TRANSPARENT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "MaxPool", "AveragePool", "Identity", "Pad")
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """An int8 kernel and its scales, one per output channel along `axis`."""
-
-    values: Array  # int8, the kernel's shape
-    scales: Array  # float32, (channels,)
-    axis: int
 
 
 def rebuild(model: ModelProto, *, trained_kernels: int) -> None:
@@ -56,7 +46,7 @@ def rebuild(model: ModelProto, *, trained_kernels: int) -> None:
         kernel, source = kernels[node.name], _quantized_source(graph, node)
         if kernel is not None and source is not None:
             _quantize_directly(graph, node, source)
-            _dequantize_kernel(graph, node, kernel)
+            dequantize_kernel(graph, node, kernel)
     graph.remove_unused()
     del model.graph.value_info[:]  # the types of before
 
@@ -84,8 +74,8 @@ def recover_kernel(graph: Graph, node: NodeProto) -> Kernel | None:
 def _grid_scales(channels: Array) -> Array | None:
     """Scales of shape (channels,) for weights of shape (channels, n)."""
     peaks = np.abs(channels).max(axis=1)
-    scales = np.where(peaks > 0, 0.0, 1.0 / _LEVELS)  # a channel of zeros takes any scale
-    for level in range(_LEVELS, 0, -1):
+    scales = np.where(peaks > 0, 0.0, 1.0 / LEVELS)  # a channel of zeros takes any scale
+    for level in range(LEVELS, 0, -1):
         (open_channels,) = np.nonzero(scales == 0)
         if not open_channels.size:
             break
@@ -150,11 +140,11 @@ def _make_symmetric(graph: Graph, node: NodeProto) -> None:
     scale, zero_point = graph.array(node.input[1]), graph.array(node.input[2])
     limits = np.iinfo(zero_point.dtype)
     low, high = ((int(limit) - int(zero_point)) * float(scale) for limit in (limits.min, limits.max))
-    symmetric = np.float32(max(abs(low), abs(high)) / _LEVELS)
+    symmetric = np.float32(max(abs(low), abs(high)) / LEVELS)
     if not (np.isfinite(symmetric) and symmetric > 0):
         raise ConversionError(f"the trained range of '{node.name}' is [{low}, {high}]: train for longer")
-    node.input[1] = _constant(graph, f"{node.input[1]}_{node.input[2]}_symmetric", np.array(symmetric))
-    node.input[2] = _constant(graph, "zero_point_int8", np.array(0, np.int8))
+    node.input[1] = constant(graph, f"{node.input[1]}_{node.input[2]}_symmetric", np.array(symmetric))
+    node.input[2] = constant(graph, "zero_point_int8", np.array(0, np.int8))
     del node.attribute[:]
 
 
@@ -178,52 +168,7 @@ def _keeps_grid(graph: Graph, node: NodeProto) -> bool:
 
 def _quantize_directly(graph: Graph, node: NodeProto, source: NodeProto) -> None:
     """Repeat a pair right before a node, which is exact but for averages: TensorRT does not look through padding."""
-    from onnx import helper
-
     tensor, settings = node.input[0], source.input[1:]
     if tensor == source.output[0]:
         return
-    target = f"{tensor}_dequantized"
-    if target not in graph.producers:
-        quantize = helper.make_node(
-            "QuantizeLinear", [tensor, *settings], [f"{tensor}_quantized"], name=f"{tensor}_QuantizeLinear"
-        )
-        dequantize = helper.make_node(
-            "DequantizeLinear", [f"{tensor}_quantized", *settings], [target], name=f"{tensor}_DequantizeLinear"
-        )
-        position = next(index for index, other in enumerate(graph.model.graph.node) if tensor in other.output)
-        graph.model.graph.node.insert(position + 1, quantize)
-        graph.model.graph.node.insert(position + 2, dequantize)
-        graph.refresh()
-    node.input[0] = target
-
-
-def _dequantize_kernel(graph: Graph, node: NodeProto, kernel: Kernel) -> None:
-    """Feed a node from int8 weights through a DequantizeLinear per output channel."""
-    from onnx import helper
-
-    name = f"{graph.kernel(node)}_int8_{kernel.axis}"
-    if f"{name}_dequantized" not in graph.producers:
-        dequantize = helper.make_node(
-            "DequantizeLinear",
-            [
-                _constant(graph, name, kernel.values),
-                _constant(graph, f"{name}_scale", kernel.scales),
-                _constant(graph, f"{name}_zero_point", np.zeros(len(kernel.scales), np.int8)),
-            ],
-            [f"{name}_dequantized"],
-            name=f"{name}_DequantizeLinear",
-            axis=kernel.axis,
-        )
-        graph.model.graph.node.insert(0, dequantize)
-        graph.producers[f"{name}_dequantized"] = dequantize
-    node.input[1] = f"{name}_dequantized"
-
-
-def _constant(graph: Graph, name: str, values: Array) -> str:
-    from onnx import numpy_helper
-
-    if name not in graph.constants:
-        graph.model.graph.initializer.append(numpy_helper.from_array(values, name))
-        graph.constants[name] = graph.model.graph.initializer[-1]
-    return name
+    node.input[0] = insert_pair(graph, tensor, settings)

@@ -13,23 +13,15 @@ from typing import Any  # Any: LiteRT's interpreter and the generated schema's o
 
 import numpy as np
 
+from edgekit.ranges import Feed
 from edgekit.tensors import Array
 from edgekit_tflite.graphs import in_place_graphs, unread
 from edgekit_tflite.reading import mapped, parse_model
 from edgekit_tflite.signatures import first_signature
 
-Feed = Mapping[str, Array]  # one sample: an array of batch 1 for each signature input
 Values = Iterator[tuple[str, Array]]  # tensor name and values, shape as in the file
 
 THREADS = min(4, os.cpu_count() or 1)
-
-
-def read_feeds(calibration: Path, inputs: Sequence[str]) -> list[Feed]:
-    """The samples of an .npz that holds an array of shape (n, ...) for each input, in order."""
-    with np.load(calibration) as stored:
-        samples = dict(zip(inputs, stored.values(), strict=True))
-    count = min(len(array) for array in samples.values())
-    return [{name: array[index : index + 1] for name, array in samples.items()} for index in range(count)]
 
 
 def activations(model: Path, feeds: Sequence[Feed]) -> Iterator[Values]:

@@ -9,10 +9,9 @@ from typing import Any  # Any: the request, which is JSON
 
 import numpy as np
 
+from edgekit.ranges import Ranges, read_feeds, snr_db
 from edgekit.tensors import Array
-from edgekit_tflite.activations import read_feeds
 from edgekit_tflite.bias_correction import correct_biases
-from edgekit_tflite.ranges import Ranges
 from edgekit_tflite.running import Runner
 
 Write = Callable[[Ranges, Path], None]  # (ranges by tensor name, output)
@@ -43,7 +42,7 @@ def write_best(write: Write, request: Mapping[str, Any], *, correct: bool) -> tu
         if correct and correct_biases(made[method], model, means, corrected):
             made[f"{method} with bias correction"] = corrected
         for name, path in made.items():
-            found[name] = _snr_db(wanted, _outputs(path, held))
+            found[name] = snr_db(wanted, _outputs(path, held))
             if found[name] == max(found.values()):
                 path.replace(output)
             else:
@@ -64,10 +63,3 @@ def _measured(path: str | None) -> tuple[dict[str, Ranges], dict[str, Array]]:
 def _outputs(path: Path, feeds: Sequence[Mapping[str, Array]]) -> list[Array]:
     run = Runner(path)
     return [array for feed in feeds for array in run(feed)]
-
-
-def _snr_db(expected: Sequence[Array], actual: Sequence[Array]) -> float:
-    """10 log10 of the power of all outputs over that of their error."""
-    noise = sum(float(np.sum(np.square(a - b))) for a, b in zip(expected, actual, strict=True))
-    power = sum(float(np.sum(np.square(a))) for a in expected)
-    return float(10 * np.log10(max(power, 1e-30) / max(noise, 1e-30)))

@@ -12,6 +12,7 @@ from typing import Any  # Any: the generated schema's objects, which have no typ
 
 import numpy as np
 
+from edgekit.ranges import mean_error
 from edgekit.tensors import Array
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.patches import PATCHED
@@ -76,19 +77,10 @@ def _mean_error(quantized: TFLiteOperator, original: TFLiteOperator, means: Arra
     error = after - before
     if original.type == "DEPTHWISE_CONV_2D":  # (1, height, width, channels): a multiplier repeats each input channel
         multiplied = np.repeat(means, error.shape[-1] // len(means))
-        mean_error: Array = error.sum(axis=(0, 1, 2)) * multiplied
-    else:  # (channels, ..., inputs)
-        rows = error.reshape(len(error), -1, error.shape[-1]).sum(axis=1)
-        mean_error = (rows * _means_read(means, *rows.shape)).sum(axis=1)
-    return mean_error
-
-
-def _means_read(means: Array, channels: int, inputs: int) -> Array:
-    """The mean of what each weight of the rows (channels, inputs) meets; broadcasts to that shape."""
-    if inputs < len(means):  # a grouped convolution: an output channel reads the inputs of its group
-        groups = means.reshape(-1, inputs)
-        return np.repeat(groups, channels // len(groups), axis=0)
-    return np.tile(means, inputs // len(means))  # a dense layer may read several positions of each channel
+        added: Array = error.sum(axis=(0, 1, 2)) * multiplied
+        return added
+    # (channels, ..., inputs)
+    return mean_error(error.reshape(len(error), -1, error.shape[-1]).sum(axis=1), means)
 
 
 def _kernel(operator: TFLiteOperator) -> Array:

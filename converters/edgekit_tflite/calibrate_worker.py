@@ -12,9 +12,10 @@ from typing import Any  # Any: the request, which is JSON
 
 from edgekit import workers
 from edgekit.errors import ConversionError
-from edgekit_tflite.activations import Feed, activations, read_feeds
+from edgekit.ranges import Feed, Ranges, read_feeds
+from edgekit_tflite.activations import activations
 from edgekit_tflite.bias_correction import ChannelMeans
-from edgekit_tflite.ranges import Extremes, Ranges, clipped_ranges
+from edgekit_tflite.ranges import Extremes, clipped_ranges
 
 
 def calibrate(request: dict[str, Any]) -> dict[str, object]:

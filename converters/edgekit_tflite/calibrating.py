@@ -11,12 +11,10 @@ import numpy as np
 from edgekit.conversion import Source
 from edgekit.errors import ConversionError
 from edgekit.files import make_once
+from edgekit.ranges import FEWEST, is_apart
 from edgekit.tensors import Array
 from edgekit_tflite.calls import call
 from edgekit_tflite.options import ACTIVATION_BITS, AUTO, METHODS, TFLiteOptions
-
-FEWEST = 8  # samples that a choice of the method is made with
-_APART = 4  # every fourth sample is held apart for it
 
 
 def measure_once(
@@ -32,7 +30,7 @@ def measure_once(
         raise ConversionError(
             f'calibration = "{AUTO}" chooses by samples held apart: {len(samples[0])} are too few, give {FEWEST}'
         )
-    apart = np.arange(len(samples[0])) % _APART == 0
+    apart = is_apart(len(samples[0]))
     measured = _measure(source, float_model, [array[~apart] for array in samples], options, precision)
     return {**measured, "held": str(_store(source, [array[apart] for array in samples]))}
 

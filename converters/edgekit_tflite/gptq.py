@@ -10,8 +10,8 @@ from typing import Any  # Any: the quantizer's parameters, which have no types
 
 import numpy as np
 
+from edgekit.ranges import Feed
 from edgekit.tensors import Array
-from edgekit_tflite.activations import Feed
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.moments import LARGEST, second_moments
 from edgekit_tflite.patches import Patched, patched

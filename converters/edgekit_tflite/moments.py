@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.ranges import Feed
 from edgekit.tensors import Array
-from edgekit_tflite.activations import Feed, activations
+from edgekit_tflite.activations import activations
 from edgekit_tflite.patches import Patched
 
 LARGEST = 4608  # numbers in a patch (3 × 3 × 512): rounding takes its cube in time, 22 bytes times its square

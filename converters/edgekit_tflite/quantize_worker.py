@@ -12,16 +12,15 @@ import numpy as np
 
 from edgekit import workers
 from edgekit.errors import ConversionError
+from edgekit.ranges import Ranges, read_feeds
 from edgekit.strict import parse
 from edgekit.tensors import Array
-from edgekit_tflite.activations import read_feeds
 from edgekit_tflite.attempts import write_best
 from edgekit_tflite.gptq import KernelRounding
 from edgekit_tflite.graphs import Body, bodies
 from edgekit_tflite.layers import name_operators, scope_of
 from edgekit_tflite.options import ACTIVATION_BITS, STATIC, TFLiteOptions
 from edgekit_tflite.patches import PATCHED
-from edgekit_tflite.ranges import Ranges
 from edgekit_tflite.reading import check_opens, read_opened
 from edgekit_tflite.settling import Setting, Settled, body_notes, check_bodies, grouped, notes, settle, settle_bodies
 from edgekit_tflite.versions import STORED_VERSION, state_versions

@@ -11,16 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.ranges import BINS, DEFAULT_PERCENTILE, Feed, Ranges, mse_range, percentile_range
 from edgekit.tensors import Array
-from edgekit_tflite.activations import Feed, activations
+from edgekit_tflite.activations import activations
 
-BINS = 2048
-DEFAULT_PERCENTILE = 99.99
-_FRACTIONS = np.linspace(1.0, 0.02, 99)
 _SMOOTHING = 0.95  # the weight of what was seen before, in a moving average
 _LARGEST = 3e38  # about bfloat16's: a value beyond it, like the -inf that padding may bring, is in no range
-
-Ranges = dict[str, tuple[float, float]]  # by tensor name
 
 
 class Extremes:
@@ -59,38 +55,6 @@ def clipped_ranges(
         by_mse[name] = mse_range(counts, edges, bits)
         by_percentile[name] = percentile_range(counts, edges, percentile or DEFAULT_PERCENTILE)
     return {"mse": by_mse, "percentile": by_percentile}
-
-
-def percentile_range(counts: Array, edges: Array, percentile: float) -> tuple[float, float]:
-    """The range that leaves (100 - `percentile`) % of the values out at each end.
-
-    `counts` has shape (bins,), `edges` (bins + 1,).
-    """
-    share = np.cumsum(counts) / np.sum(counts)
-    tail = 1 - percentile / 100
-    first = int(np.searchsorted(share, tail, side="right"))
-    last = int(np.searchsorted(share, 1 - tail, side="left"))
-    return float(edges[min(first, len(counts) - 1)]), float(edges[min(last, len(counts) - 1) + 1])
-
-
-def mse_range(counts: Array, edges: Array, bits: int) -> tuple[float, float]:
-    """The range of the least mean squared error, which is the best signal-to-noise ratio.
-
-    The error of a value inside is that of rounding, step² / 12; outside, its distance to the range. One end is
-    searched after the other. `counts` has shape (bins,), `edges` (bins + 1,).
-    """
-    low, high = float(edges[0]), float(edges[-1])
-    centers = (edges[:-1] + edges[1:]) / 2
-
-    def error(start: float, end: float) -> float:
-        lost = centers - np.clip(centers, start, end)
-        step = (max(end, 0.0) - min(start, 0.0)) / (2**bits - 1)
-        return float(np.sum(counts * np.where(lost == 0, step**2 / 12, lost**2)))
-
-    for _ in range(2):
-        high = min((float(edges[-1]) * fraction for fraction in _FRACTIONS), key=lambda end: error(low, end))
-        low = min((float(edges[0]) * fraction for fraction in _FRACTIONS), key=lambda start: error(start, high))
-    return low, high
 
 
 def _floats(found: dict[str, Array]) -> Ranges:

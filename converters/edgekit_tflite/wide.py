@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any  # Any: the generated schema's objects, which have no types
 
-from edgekit_tflite.ranges import Ranges
+from edgekit.ranges import Ranges
 from edgekit_tflite.reading import TFLiteModel
 from edgekit_tflite.settling import Settled
 

@@ -37,6 +37,9 @@ _SETTINGS = {  # flag -> key of `[convert.FORMAT]`
     "no_bias_correction": "bias_correction",
     "block_size": "block_size",
     "dynamic_batch": "dynamic_batch",
+    "layout": "layout",
+    "batch": "batch",
+    "opset": "opset",
 }
 
 
@@ -54,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fp32 (default), fp16, int8; tflite also int8-float-io, dynamic-int8, int16x8, int4-weights; "
         "triton: of the variant that is served",
     )  # fmt: skip
-    parser.add_argument("--calibration", metavar="DATA", help="an .npz or module:function of real inputs, for integers")
+    parser.add_argument(
+        "--calibration", metavar="DATA", help="an .npz or module:function of real inputs, for integers and fp16 ONNX"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="triton: the model repository")
     parser.add_argument(
         "--npu", metavar="VENDOR:SOC", help="compile the .tflite ahead of time for a phone's NPU: qualcomm:SM8650"
@@ -64,9 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORM",
         help="of a model with stateful=True: variables, or inputs-outputs",
     )
+    _add_common_settings(parser.add_argument_group("settings of integer files"))
     _add_settings(parser.add_argument_group("settings of TFLite files (docs/phones.md)"))
     convert_bundle.add_arguments(parser.add_argument_group("settings of --to triton (docs/triton.md)"))
     add_engine_settings(parser.add_argument_group("settings of TensorRT engines (docs/tensorrt.md)"))
+    _add_onnx_settings(parser.add_argument_group("settings of ONNX files (docs/onnx.md)"))
     add_allow_code(parser)
     add_architecture(parser)
     add_lengths(parser)
@@ -171,14 +178,13 @@ def _npu_compiler(converter: Converter, npu: str) -> Callable[[Path, Path], str]
     return converter.npu_compiler(npu)
 
 
-def _add_settings(group: argparse._ArgumentGroup) -> None:
+def _add_common_settings(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--keep-float", action="append", metavar="PATTERN", help="layers that stay float; repeatable")
-    group.add_argument("--layer", action="append", metavar="PATTERN=P", help="precision of layers; repeatable")
-    group.add_argument("--op", action="append", metavar="TYPE=P", help="precision of an operator type; repeatable")
-    group.add_argument("--algorithm", metavar="A", help="of weights: min-max (default), mse, octav, gptq, hadamard")
     group.add_argument(
-        "--calibration-method", metavar="M", help="of ranges: min-max (default), moving-average, percentile, mse, auto"
-    )
+        "--calibration-method", metavar="M",
+        help="of ranges: min-max, percentile, mse, auto; tflite (default min-max) also moving-average, onnx (default "
+        "auto) also entropy",
+    )  # fmt: skip
     group.add_argument("--percentile", type=float, metavar="N", help="of values in range, default 99.99")
     group.add_argument(
         "--no-bias-correction",
@@ -186,6 +192,18 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         const=False,
         help="keep the biases as the float model has them",
     )
+
+
+def _add_onnx_settings(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--layout", metavar="L", help="of image inputs: nhwc (default) as in Keras, or nchw")
+    group.add_argument("--batch", metavar="B", help="dynamic (default), or static: 1")
+    group.add_argument("--opset", type=int, metavar="N", help="18 (default) or 17")
+
+
+def _add_settings(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--layer", action="append", metavar="PATTERN=P", help="precision of layers; repeatable")
+    group.add_argument("--op", action="append", metavar="TYPE=P", help="precision of an operator type; repeatable")
+    group.add_argument("--algorithm", metavar="A", help="of weights: min-max (default), mse, octav, gptq, hadamard")
     group.add_argument("--block-size", type=int, metavar="N", help="of int4 weights: 32, 64, 128 or 256")
     group.add_argument(
         "--dynamic-batch",

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from edgekit.budgets import Budget, check_budget
 from edgekit.manifest import Manifest, Variant
-from edgekit.measuring import MeasuredVariant
+from edgekit.measuring import MeasuredVariant, Pair
 from edgekit.report.facts import (
     BuildReport,
     DeviceTests,
     GoldenFacts,
     ModelFacts,
+    PairFacts,
     ParityFacts,
     VariantFacts,
 )
@@ -43,6 +44,7 @@ class Findings:
     model: ModelFacts
     preferred: Mapping[str, str]  # target -> the variant that it runs first
     notes: tuple[str, ...] = ()  # on the build as a whole
+    pairs: Sequence[Pair] = ()
 
 
 def assemble(found: Findings, budget: Budget) -> BuildReport:
@@ -61,6 +63,7 @@ def assemble(found: Findings, budget: Budget) -> BuildReport:
         budget=check_budget(budget, variants, found.preferred),
         provenance=dataclasses.asdict(found.manifest.provenance),
         notes=(*unmeasured, *found.notes),
+        pairs=tuple(PairFacts(pair.reference, pair.other, **dataclasses.asdict(pair.parity)) for pair in found.pairs),
     )
 
 

@@ -66,6 +66,18 @@ class ParityFacts:
 
 
 @dataclass(frozen=True)
+class PairFacts:
+    """Two variants against each other, or one and the compressed Keras model, on the golden inputs."""
+
+    reference: str  # a variant's id, or "keras"
+    other: str
+    max_abs: float
+    cosine: float | None
+    snr_db: float | None
+    top1_agreement: float | None
+
+
+@dataclass(frozen=True)
 class GoldenFacts:
     """One variant against the bundle's golden outputs, on the device."""
 
@@ -97,6 +109,7 @@ class BuildReport:
     budget: BudgetVerdict
     provenance: Mapping[str, object]
     notes: tuple[str, ...] = ()
+    pairs: tuple[PairFacts, ...] = ()  # all of them
 
 
 def to_json(report: BuildReport) -> dict[str, object]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from edgekit.files import write_text
-from edgekit.report.facts import BuildReport, to_json
+from edgekit.report.facts import BuildReport, PairFacts, to_json
 from edgekit.report.picture import latency_picture
 
 LIMITS = {
@@ -37,8 +38,17 @@ def to_html(report: BuildReport) -> str:
     )
     source = files("edgekit.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(source).render(
-        report=report, picture=latency_picture(report.variants), limits=LIMITS
+        report=report, picture=latency_picture(report.variants), limits=LIMITS, matrix=parity_matrix(report.pairs)
     )
+
+
+def parity_matrix(pairs: Sequence[PairFacts]) -> dict[str, dict[str, PairFacts]]:
+    """Rows and columns of the same names in the same order: row -> column -> their pair; nothing on the diagonal."""
+    names = list(dict.fromkeys(name for pair in pairs for name in (pair.reference, pair.other)))
+    found = {frozenset((pair.reference, pair.other)): pair for pair in pairs}
+    return {
+        row: {column: found[key] for column in names if (key := frozenset((row, column))) in found} for row in names
+    }
 
 
 def _percent(value: float | None) -> str:

@@ -112,6 +112,9 @@ def test_a_tflite_file_becomes_nothing_else(edgekit: Run, float_file: Path, tmp_
         (("--to", "tflite", "--layer", "head", "-o", "x.tflite"), "--layer is 'head', expected PATTERN=PRECISION"),
         (("--to", "tflite", "--op", "ADD=int9", "-o", "x.tflite"), "ops.ADD is 'int9'; did you mean 'int8'?"),
         (("--to", "onnx", "--block-size", "32", "-o", "x.onnx"), "settings of --to onnx: unknown key 'block_size'"),
+        (("--to", "onnx", "--opset", "13", "-o", "x.onnx"), "settings of --to onnx: opset is 13, expected 17 or 18"),
+        (("--to", "onnx", "--layout", "nhw", "-o", "x.onnx"), "settings of --to onnx: layout is 'nhw'"),
+        (("--to", "tflite", "--batch", "static", "-o", "x.tflite"), "settings of --to tflite: unknown key 'batch'"),
         (
             ("--to", "tflight", "-o", "x.tflite"),
             "no converter 'tflight' (installed: onnx, tensorrt, tflite); did you mean 'tflite'?",

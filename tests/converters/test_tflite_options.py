@@ -148,13 +148,6 @@ def test_float_files_say_that_settings_are_for_integers(untrained, made):
     assert note == "keep_float: for integer variants, this one is fp16 throughout"
 
 
-def test_onnx_has_no_settings():
-    from edgekit_onnx import converter as onnx
-
-    with pytest.raises(ConfigError, match="settings: unknown key 'keep_float'"):
-        onnx.with_options({"keep_float": ["x"]}, where="settings")
-
-
 def test_trained_activations_get_no_sixteen_bits_for_nothing(case, made):
     artifact = made(case("classifier"), "int16x8")
     assert np.all([binding.dtype == "int16" for binding in (*artifact.inputs, *artifact.outputs)])

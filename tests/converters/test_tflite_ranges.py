@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edgekit_tflite.ranges import BINS, mse_range, percentile_range
+
+from edgekit.ranges import BINS, entropy_limit, mse_range, percentile_range
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +55,10 @@ def test_values_above_zero_keep_zero_in_range():
     low, high = mse_range(counts, edges, 8)
     assert low <= edges[0] + 1e-6
     assert 0 < high <= edges[-1]
+
+
+def test_the_entropy_keeps_what_most_values_need():
+    counts, edges = np.histogram(np.concatenate([np.abs(np.random.default_rng(3).normal(0, 1, 100_000)), [40.0]]), BINS)
+    assert 2 < entropy_limit(counts, edges) < 10
+    counts, edges = np.histogram(np.random.default_rng(0).uniform(0, 1, 100_000), BINS, range=(0, 1))
+    assert entropy_limit(counts, edges) > 0.98

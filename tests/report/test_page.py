@@ -11,7 +11,8 @@ import pytest
 from edgekit.budgets import BudgetItem, BudgetVerdict
 from edgekit.errors import OutputError
 from edgekit.report import to_json, write_report
-from edgekit.report.page import to_html
+from edgekit.report.facts import PairFacts
+from edgekit.report.page import parity_matrix, to_html
 from edgekit.report.picture import latency_picture
 from tests.disk import below_a_file
 from tests.report.reports import INT8, MODEL, UNTIMED, report
@@ -123,3 +124,22 @@ def test_only_timed_variants_are_pictured() -> None:
 def test_no_folder_for_the_report(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot write .*report.json: Not a directory"):
         write_report(report(), below_a_file(tmp_path))
+
+
+def test_every_variant_stands_against_every_other() -> None:
+    pairs = (
+        PairFacts("keras", "tflite-int8", 0.1, 0.999123, 31.25, 1.0),
+        PairFacts("keras", "onnx-int8", 0.0, 1.0, None, 1.0),
+        PairFacts("tflite-int8", "onnx-int8", 0.1, 0.998456, 30.0, 1.0),
+    )
+    matrix = parity_matrix(pairs)
+    assert {name: list(row) for name, row in matrix.items()} == {
+        "keras": ["tflite-int8", "onnx-int8"],
+        "tflite-int8": ["keras", "onnx-int8"],
+        "onnx-int8": ["keras", "tflite-int8"],
+    }
+    assert matrix["onnx-int8"]["tflite-int8"] is pairs[2]
+    html = to_html(report(pairs=pairs))
+    assert html.count("0.998456") == 2
+    assert "Every variant against every other" not in to_html(report())
+    parsed(html)
