@@ -15,6 +15,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def printable(word: str) -> str:
+    """A name out of a file that anybody may have made, in one line: what does not print is escaped."""
+    return word if word.isprintable() else word.encode("unicode_escape").decode()
+
+
 def said(problem: object) -> str:
     """What an exception of Keras or TensorFlow says, in one line: without colours, frames and lists of arguments."""
     text = _LISTED_ARGUMENTS.split(_COLOUR.sub("", str(problem)))[0].strip()

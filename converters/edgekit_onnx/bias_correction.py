@@ -33,7 +33,7 @@ def correct_biases(model: ModelProto, nodes: Collection[str], means: Mapping[str
     copy.CopyFrom(model)
     graph = Graph(copy)
     for node in graph.nodes(*CHANNEL_AXES):
-        if node.name in nodes and node.input[0] in means:
+        if node.name in nodes and np.all(np.isfinite(means.get(node.input[0], np.nan))):
             _correct(graph, node, _shift(graph, node, means[node.input[0]]))
     return copy
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgekit import workers
 from edgekit.errors import ConversionError
+from edgekit.wording import printable
 from edgekit_onnx.outside import bring_in, check_outside
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ def _check_operators(model: ModelProto, path: Path) -> None:
     for node in model.graph.node:
         if node.domain in _STANDARD and opset and not defs.has(node.op_type, opset, ""):
             raise ConversionError(
-                f"{path}: ONNX has no operator {node.op_type} in opset {opset} (node '{node.name}'): "
+                f"{path}: ONNX has no operator {printable(node.op_type)} in opset {opset} "
+                f"(node '{printable(node.name)}'): "
                 "export that layer with other operations, or with another opset"
             )
 

@@ -16,10 +16,10 @@ Run = Callable[..., Any]
 
 
 def test_an_unknown_verb_is_refused(edgekit: Run) -> None:
-    ended = edgekit("deploy")
+    ended = edgekit("deplete")
     assert ended.exit_code == 2
     assert ended.stdout == ""
-    assert ended.stderr.startswith("error: argument VERB: invalid choice: 'deploy'")
+    assert ended.stderr.startswith("error: argument VERB: invalid choice: 'deplete'")
     assert len(ended.stderr.splitlines()) == 1
 
 

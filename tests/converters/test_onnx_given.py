@@ -106,7 +106,7 @@ def test_weights_beside_a_file_go_into_it(torch_digits: TorchDigits, wanted: np.
     path = with_outside_weights(torch_model(torch_digits.weights), tmp_path / "outside.onnx")
     source = source_of(path, tmp_path / "work")
     artifact = converted(source, "fp16", torch_digits.images)
-    assert artifact.notes == ("5,992 bytes of weights that lay beside it are in it now",)
+    assert artifact.notes[0] == "5,992 bytes of weights that lay beside it are in it now"
     np.testing.assert_allclose(scores(artifact.path, torch_digits.images), wanted, atol=5e-3)
     assert precision_of(onnx.load(artifact.path)) == "fp16"
 
