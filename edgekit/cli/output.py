@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -26,8 +27,19 @@ class Trust(TypedDict):
 
 
 def emit(args: argparse.Namespace, result: Mapping[str, object], text: str) -> None:
-    """Print `result` as one JSON object when --json was given, else `text`."""
-    print(json.dumps(result, allow_nan=False) if args.json else text, flush=True)
+    """Print `result` as one JSON object when --json was given, else `text`.
+
+    JSON has no NaN and no infinity: such a figure, of a model whose outputs are not finite, is null.
+    """
+    print(json.dumps(_finite(result), allow_nan=False) if args.json else text, flush=True)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def progress(message: str) -> None:

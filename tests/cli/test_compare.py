@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Digits
-from tests.tiny_models import IMAGES, float_onnx, float_tflite, int8_tflite
+from tests.tiny_models import BIAS, IMAGES, float_onnx, float_tflite, int8_tflite
 
 Run = Callable[..., Any]
 
@@ -34,6 +34,16 @@ def test_parity_of_two_files(edgekit: Run, folder: Path) -> None:
     assert 0 < found["max_abs"] < 0.05
     assert 30 < found["snr_db"] < 60
     assert found["top1_agreement"] == 1.0
+
+
+def test_a_file_whose_outputs_are_not_finite(edgekit: Run, folder: Path, tmp_path: Path) -> None:
+    content, bias = float_tflite(), BIAS.tobytes()
+    assert bias in content
+    (tmp_path / "nan.tflite").write_bytes(content.replace(bias, np.full_like(BIAS, np.nan).tobytes()))
+    argv = ("compare", folder / "f.tflite", tmp_path / "nan.tflite", "--data", folder / "x.npz", "--layers")
+    found = edgekit(*argv, "--json").json
+    assert (found["max_abs"], found["snr_db"]) == (None, None)
+    assert "largest difference nan" in edgekit(*argv).stdout
 
 
 def test_parity_across_formats_whose_only_names_differ(edgekit: Run, folder: Path) -> None:
