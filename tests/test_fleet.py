@@ -149,7 +149,7 @@ class TestRefusals:
             (PLAIN, "'onnx-fp32': it carries no recipe for TensorRT"),
             (
                 ENGINE,
-                "'tensorrt-fp16': it is a TensorRT engine, which holds code and runs on the machine that built it",
+                "'tensorrt-fp16': it is a TensorRT engine, which holds code and runs on a machine like that",
             ),
             (
                 dataclasses.replace(INT8, recipe=Recipe(compute_capabilities=("SM89",))),

@@ -82,8 +82,8 @@ _MODULES: Mapping[str, str] = {  # in order of preference; TensorRT runs variant
 ENGINES = tuple(_MODULES)
 LEAST_TENSORRT = "10.3"
 PLAN_REFUSED = (
-    "it is a TensorRT engine, which holds code and runs on the machine that built it alone; it is refused unless its "
-    "bundle is signed by a key that is trusted here, and no bundle is signed yet: pack ONNX, from which a device builds"
+    "it is a TensorRT engine, which holds code and runs on a machine like that which built it alone; this edgekit runs "
+    "the engines that a device builds itself, and no others: pack ONNX"
 )
 
 
