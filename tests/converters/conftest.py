@@ -88,6 +88,19 @@ def converted(case, untrained, tmp_path_factory):
     return convert
 
 
+@pytest.fixture
+def made(tmp_path):
+    """`made(case, precision, **settings)`: the `.tflite` artifact."""
+    converter = find_converter("tflite")
+
+    def convert(given, precision="int8", name="made", **settings):
+        return converter.with_options(settings, where="settings").convert(
+            given.source, precision=precision, calibration=given.inputs, output=tmp_path / f"{name}.tflite"
+        )
+
+    return convert
+
+
 @pytest.fixture(scope="session")
 def snr_db():
     """Signal-to-noise ratio of `actual` against `expected`, in dB."""

@@ -3,8 +3,7 @@
     python onnx_rules_fuzz.py FILE FOLDER KIND[,KIND] [COUNT]
 
 It runs apart from the tests, since what they prove is that this process does not end before its last line. Kinds are
-`inspect`, the converter in this process; `lint`, TensorRT's rules; and `build`, the TensorRT-RTX parser and builder on
-the damaged file with no rule before them.
+`lint`, TensorRT's rules, and `build`, the TensorRT-RTX parser and builder on the damaged file with no rule before them.
 """
 
 from __future__ import annotations
@@ -23,22 +22,20 @@ from google.protobuf.descriptor import FieldDescriptor
 from edgekit.errors import EdgekitError
 from edgekit.tensorrt.building import build_engine
 from edgekit.tensorrt.recipe import Recipe
+from tests.converters import tflite_fuzz
+from tests.converters.tflite_fuzz import FLIPS, TRUNCATIONS
 
-TRUNCATIONS, FLIPS, EDITS = 40, 260, 260
+EDITS = 260
+ALL = TRUNCATIONS + FLIPS + EDITS
 
 _NUMBERS = (0, 1, -1, 2**31 - 1, -(2**31), 255)
 _WORDS = (b"", b"x", b"Conv", b"QuantizeLinear", b"\xff", b"../../x")
 
 
 def damaged(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """TRUNCATIONS, FLIPS of single bytes and EDITS of single fields, the same every time."""
+    """Other bytes, and EDITS of single fields, the same every time."""
+    yield from tflite_fuzz.damaged(content)
     dice = random.Random(0)
-    for step in range(TRUNCATIONS):
-        length = len(content) * step // TRUNCATIONS
-        yield f"cut to {length}", content[:length]
-    for _ in range(FLIPS):
-        place, mask = dice.randrange(len(content)), dice.randrange(1, 256)
-        yield f"byte {place} ^ {mask}", content[:place] + bytes([content[place] ^ mask]) + content[place + 1 :]
     for number in range(EDITS):
         model = onnx.load_from_string(content)
         yield f"edit {number}: {edit(model, dice)}", model.SerializeToString()
@@ -94,7 +91,7 @@ def _build(path: Path, result: Path) -> None:
 
 
 Try = Callable[[Path, Path], object]  # a damaged file and a place for a result
-KINDS: dict[str, Try] = {"inspect": lambda path, result: converter.inspect(path), "lint": _lint, "build": _build}
+KINDS: dict[str, Try] = {"lint": _lint, "build": _build}
 
 
 def attempt(action: Try, path: Path, result: Path) -> str:

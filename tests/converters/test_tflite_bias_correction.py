@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgekit_tflite import converter
 from edgekit_tflite.activations import activations
 from edgekit_tflite.bias_correction import ChannelMeans, correct_biases
 from edgekit_tflite.conversion import _float_export
@@ -15,18 +14,6 @@ from edgekit_tflite.reading import TFLiteOperator, TFLiteTensor, read_model
 
 from edgekit.errors import ConversionError
 from tests.converters.test_tflite import run
-
-
-@pytest.fixture
-def made(tmp_path):
-    """`made(case, precision, **settings)`: the artifact."""
-
-    def convert(given, precision="int8", name="made", **settings):
-        return converter.with_options(settings, where="settings").convert(
-            given.source, precision=precision, calibration=given.inputs, output=tmp_path / f"{name}.tflite"
-        )
-
-    return convert
 
 
 @pytest.mark.parametrize("precision", ["int8", "int16x8"])

@@ -23,18 +23,6 @@ from edgekit.errors import ConversionError
 pytestmark = pytest.mark.filterwarnings("ignore:Warning. Enabling .experimental_preserve_all_tensors.:UserWarning")
 
 
-@pytest.fixture
-def made(tmp_path):
-    """`made(case, precision, **settings)`: the artifact."""
-
-    def convert(given, precision="int8", name="made", **settings):
-        return converter.with_options(settings, where="settings").convert(
-            given.source, precision=precision, calibration=given.inputs, output=tmp_path / f"{name}.tflite"
-        )
-
-    return convert
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """`exported(inputs, outputs, samples)`: source and samples of a Keras model."""

@@ -19,18 +19,6 @@ def named(untrained):
     return lambda name, *layers: replace(untrained(name), source=replace(untrained(name).source, layers=layers))
 
 
-@pytest.fixture
-def made(tmp_path):
-    """`made(case, precision, **settings)`: the artifact."""
-
-    def convert(given, precision, **settings):
-        return converter.with_options(settings, where="settings").convert(
-            given.source, precision=precision, calibration=given.inputs, output=tmp_path / "made.tflite"
-        )
-
-    return convert
-
-
 def precisions(artifact):
     return {layer.type: layer.precision for layer in inspect_model(artifact.path).layers}
 
