@@ -89,15 +89,15 @@ def test_golden_outputs_out_of_tolerance_fail(harness: Callable[..., Ended], tmp
 
 
 def test_no_device_skips_with_the_reason(harness: Callable[..., Ended], small_bundle: Path) -> None:
-    ended = harness(*SUITES, "--edgekit-bundle", small_bundle, "--edgekit-device", "ssh://board")
+    ended = harness(*SUITES, "--edgekit-bundle", small_bundle, "--edgekit-device", "adb:R58M")
     assert ended.exit_code == 0
     assert ended.outcomes() == {"skipped": 4}
-    assert "no device: ssh://board: this version of edgekit does not speak ssh yet" in ended.stdout
-    assert "does not speak ssh" in str(ended.report["broken"])
+    assert "no device: adb:R58M: this version of edgekit does not speak adb yet" in ended.stdout
+    assert "does not speak adb" in str(ended.report["broken"])
 
 
 def test_no_device_fails_where_one_is_required(harness: Callable[..., Ended], small_bundle: Path) -> None:
-    argv = (*SUITES, "--edgekit-bundle", small_bundle, "--edgekit-device", "ssh://board", "--edgekit-require-device")
+    argv = (*SUITES, "--edgekit-bundle", small_bundle, "--edgekit-device", "adb:R58M", "--edgekit-require-device")
     ended = harness(*argv)
     assert ended.exit_code == 1
     assert ended.outcomes()["failed"] >= 1
