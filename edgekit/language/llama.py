@@ -1,0 +1,146 @@
+"""Causal decoders of Llama's kind (Touvron et al. 2023): SmolLM, TinyLlama and others of `model_type` "llama".
+
+Tokens in, a score for every token of the vocabulary out, at every place. RMSNorm before each part, rotary positions,
+grouped queries, a gated SiLU in the feed-forward part, and a head that may be the embedding read backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any  # Any: Keras objects, which have no types
+
+from edgekit.errors import ModelError
+from edgekit.kerases import import_keras
+from edgekit.language.folders import CONFIG, PretrainedFolder, Shape
+from edgekit.tensors import Array
+
+TOKENS = "tokens"
+LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class DecoderSizes:
+    """The numbers that make a decoder. Raises ModelError when they make none."""
+
+    vocabulary: int
+    width: int
+    inner: int  # of the feed-forward part
+    blocks: int
+    heads: int
+    groups: int  # of keys and values; heads share them
+    head_size: int
+    epsilon: float = 1e-5
+    theta: float = 10_000.0  # base of the wavelengths of positions
+    tied: bool = True  # whether the head is the embedding
+    attention_bias: bool = False
+
+    def __post_init__(self) -> None:
+        if self.heads % self.groups:
+            raise ModelError(f"{self.heads} heads cannot share {self.groups} keys and values evenly")
+        if self.head_size % 2:
+            raise ModelError(f"a head has size {self.head_size}, expected an even number: positions rotate pairs")
+
+
+def build_decoder(sizes: DecoderSizes, *, name: str = "decoder") -> Any:
+    """The Keras model with fresh weights.
+
+    `tokens` (batch, length) int32 in, `logits` (batch, length, vocabulary) out.
+    """
+    from edgekit.language.layers import RotaryAttention
+
+    keras = import_keras()
+    layers = keras.layers
+    tokens = keras.Input((None,), dtype="int32", name=TOKENS)
+    table = layers.ReversibleEmbedding(sizes.vocabulary, sizes.width, tie_weights=sizes.tied, name="embedding")
+    x = table(tokens)
+    for block in range(sizes.blocks):
+        attention = RotaryAttention(
+            sizes.heads, sizes.groups, sizes.head_size, theta=sizes.theta, use_bias=sizes.attention_bias,
+            name=f"attention_{block}",
+        )  # fmt: skip
+        normed = layers.RMSNormalization(epsilon=sizes.epsilon, name=f"attention_norm_{block}")(x)
+        x = layers.Add(name=f"attention_sum_{block}")([x, attention(normed)])
+        normed = layers.RMSNormalization(epsilon=sizes.epsilon, name=f"feed_forward_norm_{block}")(x)
+        gate = layers.Dense(sizes.inner, activation="silu", use_bias=False, name=f"gate_{block}")(normed)
+        inner = layers.Dense(sizes.inner, use_bias=False, name=f"widen_{block}")(normed)
+        inner = layers.Multiply(name=f"gated_{block}")([gate, inner])
+        inner = layers.Dense(sizes.width, use_bias=False, name=f"narrow_{block}")(inner)
+        x = layers.Add(name=f"feed_forward_sum_{block}")([x, inner])
+    x = layers.RMSNormalization(epsilon=sizes.epsilon, name="last_norm")(x)
+    return keras.Model(tokens, layers.Identity(name=LOGITS)(table(x, reverse=True)), name=name)
+
+
+def build_llama(folder: PretrainedFolder) -> Any:
+    """The decoder of a folder with its weights. Raises ModelError for weights that do not fit the config."""
+    sizes = _sizes(folder)
+    folder.check(dict(_shapes(sizes)))
+    model = build_decoder(sizes, name="decoder")
+    for name, arrays in _weights(sizes, folder.tensor):
+        model.get_layer(name).set_weights(arrays)
+    return model
+
+
+def _sizes(folder: PretrainedFolder) -> DecoderSizes:
+    config, where = folder.config, folder.path / CONFIG
+    for key, known in (("hidden_act", "silu"), ("rope_scaling", None), ("mlp_bias", False)):
+        if config.get(key, known) != known:
+            raise ModelError(f"{where}: {key} is {config[key]!r}, expected {known!r}")
+    width, heads = folder.number("hidden_size"), folder.number("num_attention_heads")
+    try:
+        return DecoderSizes(
+            vocabulary=folder.number("vocab_size"),
+            width=width,
+            inner=folder.number("intermediate_size"),
+            blocks=folder.number("num_hidden_layers"),
+            heads=heads,
+            groups=folder.number("num_key_value_heads", heads),
+            head_size=folder.number("head_dim") if config.get("head_dim") else max(width // heads, 1),
+            epsilon=folder.real("rms_norm_eps", 1e-6),
+            theta=folder.real("rope_theta", 10_000.0),
+            tied=config.get("tie_word_embeddings", False) is True,
+            attention_bias=config.get("attention_bias", False) is True,
+        )
+    except ModelError as problem:
+        said = str(problem)
+        raise problem if said.startswith(str(where)) else ModelError(f"{where}: {said}") from problem
+
+
+def _shapes(sizes: DecoderSizes) -> Iterator[tuple[str, Shape]]:
+    """(name in the file, shape) of every tensor."""
+    width, inner = sizes.width, sizes.inner
+    queries, keys = sizes.heads * sizes.head_size, sizes.groups * sizes.head_size
+    yield "model.embed_tokens.weight", (sizes.vocabulary, width)
+    if not sizes.tied:
+        yield "lm_head.weight", (sizes.vocabulary, width)
+    yield "model.norm.weight", (width,)
+    for block in range(sizes.blocks):
+        own = f"model.layers.{block}"
+        yield f"{own}.input_layernorm.weight", (width,)
+        yield f"{own}.post_attention_layernorm.weight", (width,)
+        for part, size in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys), ("o_proj", width)):
+            yield f"{own}.self_attn.{part}.weight", (size, queries if part == "o_proj" else width)
+            if sizes.attention_bias:
+                yield f"{own}.self_attn.{part}.bias", (size,)
+        yield f"{own}.mlp.gate_proj.weight", (inner, width)
+        yield f"{own}.mlp.up_proj.weight", (inner, width)
+        yield f"{own}.mlp.down_proj.weight", (width, inner)
+
+
+def _weights(sizes: DecoderSizes, tensor: Callable[[str], Array]) -> Iterator[tuple[str, list[Array]]]:
+    """(layer, its weights). PyTorch's kernels are (out, in), Keras's (in, out)."""
+    embedding = tensor("model.embed_tokens.weight")
+    yield "embedding", [embedding] if sizes.tied else [embedding, tensor("lm_head.weight").T]
+    yield "last_norm", [tensor("model.norm.weight")]
+    for block in range(sizes.blocks):
+        own = f"model.layers.{block}"
+        attention: list[Array] = []
+        for part in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            attention.append(tensor(f"{own}.self_attn.{part}.weight").T)
+            if sizes.attention_bias:
+                attention.append(tensor(f"{own}.self_attn.{part}.bias"))
+        yield f"attention_{block}", attention
+        yield f"attention_norm_{block}", [tensor(f"{own}.input_layernorm.weight")]
+        yield f"feed_forward_norm_{block}", [tensor(f"{own}.post_attention_layernorm.weight")]
+        for layer, part in (("gate", "gate_proj"), ("widen", "up_proj"), ("narrow", "down_proj")):
+            yield f"{layer}_{block}", [tensor(f"{own}.mlp.{part}.weight").T]
