@@ -2,6 +2,11 @@
 
 from edgekit.report.assemble import Findings, assemble
 from edgekit.report.facts import BuildReport, ModelFacts, VariantFacts, to_json
-from edgekit.report.page import write_report
+from edgekit.report.reading import read_report
+from edgekit.report.samples import sample_facts
+from edgekit.report.writing import ReportFiles, write_report
 
-__all__ = ["BuildReport", "Findings", "ModelFacts", "VariantFacts", "assemble", "to_json", "write_report"]
+__all__ = [
+    "BuildReport", "Findings", "ModelFacts", "ReportFiles", "VariantFacts", "assemble", "read_report", "sample_facts",
+    "to_json", "write_report",
+]  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekit.budgets import Budget, check_budget
+from edgekit.layer_figures import VariantLayers
 from edgekit.manifest import Manifest, Variant
 from edgekit.measuring import MeasuredVariant, Pair
 from edgekit.report.facts import (
@@ -16,6 +17,7 @@ from edgekit.report.facts import (
     ModelFacts,
     PairFacts,
     ParityFacts,
+    SampleFacts,
     VariantFacts,
 )
 from edgekit.runtime.timing import Timing
@@ -45,6 +47,8 @@ class Findings:
     preferred: Mapping[str, str]  # target -> the variant that it runs first
     notes: tuple[str, ...] = ()  # on the build as a whole
     pairs: Sequence[Pair] = ()
+    layers: tuple[VariantLayers, ...] = ()
+    samples: tuple[SampleFacts, ...] = ()
 
 
 def assemble(found: Findings, budget: Budget) -> BuildReport:
@@ -61,9 +65,11 @@ def assemble(found: Findings, budget: Budget) -> BuildReport:
         ),
         device_tests=_tests(found.trial),
         budget=check_budget(budget, variants, found.preferred),
-        provenance=dataclasses.asdict(found.manifest.provenance),
+        provenance=found.manifest.provenance,
         notes=(*unmeasured, *found.notes),
         pairs=tuple(PairFacts(pair.reference, pair.other, **dataclasses.asdict(pair.parity)) for pair in found.pairs),
+        layers=found.layers,
+        samples=found.samples,
     )
 
 

@@ -1,78 +1,61 @@
-"""`report.html` and `report.json`. The page needs no network: its style and its picture are inside."""
+"""`report.html`: one file that fetches nothing and runs nothing; its style, plots and pictures are inside."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any  # Any: what templates are given
 
-from edgekit.files import write_text
-from edgekit.report.facts import BuildReport, PairFacts, to_json
-from edgekit.report.picture import latency_picture
+from edgekit.errors import EngineError
+from edgekit.layer_figures import NEAR_DB
+from edgekit.report import figures, numbers, views
+from edgekit.report.facts import BuildReport
 
-LIMITS = {
-    "max_metric_drop": "largest drop of the metric, as a fraction",
-    "max_bytes": "largest file, bytes",
-    "max_p90_ms": "latency of 9 runs in 10, ms",
-}
-
-
-def write_report(report: BuildReport, folder: Path) -> tuple[Path, Path]:
-    """Write both files into `folder`; their paths. Raises OutputError."""
-    html, json_file = folder / "report.html", folder / "report.json"
-    write_text(json_file, json.dumps(to_json(report), indent=1, allow_nan=False) + "\n")
-    write_text(html, to_html(report))
-    return html, json_file
+_OPEN_FIRST = ("int8", "int8-float-io")  # the precisions whose layers are unfolded, the first that there is
 
 
 def to_html(report: BuildReport) -> str:
-    """The page."""
-    import jinja2
+    """The page of a build. Raises EngineError where the packages of reports are not installed."""
+    layers = [(found, figures.layers(found)) for found in report.layers]
+    return render(
+        "report.html.jinja",
+        report=report,
+        verdict=views.verdict(report),
+        tiles=views.tiles(report),
+        limits=views.LIMITS,
+        pareto=figures.pareto({report.model.version: report}),
+        latencies=figures.latencies(report),
+        latency_rows=views.latency_rows(report),
+        layers=layers,
+        opened=_opened(report),
+        near_db=NEAR_DB,
+        matrix=views.parity_matrix(report.pairs),
+        history=figures.history(report),
+        changed_counts=views.changed_counts(report),
+    )
 
+
+def _opened(report: BuildReport) -> str | None:
+    """The variant whose layers are unfolded at first."""
+    shown = {found.variant for found in report.layers}
+    by_precision = {variant.precision: variant.id for variant in reversed(report.variants) if variant.id in shown}
+    return next((by_precision[name] for name in _OPEN_FIRST if name in by_precision), None)
+
+
+def render(template: str, **values: object) -> str:
+    """Fill a template of this package; everything from outside is escaped."""
+    try:
+        import jinja2
+    except ImportError as problem:
+        raise EngineError('reports need their packages: pip install "edgekit[report]"') from problem
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        percent=_percent, ms=_milliseconds, kb=_kilobytes, db=_decibels, score=_score, number=_number
-    )
-    source = files("edgekit.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
-        report=report, picture=latency_picture(report.variants), limits=LIMITS, matrix=parity_matrix(report.pairs)
-    )
+        loader=jinja2.PackageLoader("edgekit.report"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(_filters())
+    return environment.get_template(template).render(**values)
 
 
-def parity_matrix(pairs: Sequence[PairFacts]) -> dict[str, dict[str, PairFacts]]:
-    """Rows and columns of the same names in the same order: row -> column -> their pair; nothing on the diagonal."""
-    names = list(dict.fromkeys(name for pair in pairs for name in (pair.reference, pair.other)))
-    found = {frozenset((pair.reference, pair.other)): pair for pair in pairs}
-    return {
-        row: {column: found[key] for column in names if (key := frozenset((row, column))) in found} for row in names
-    }
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _score(value: float | None) -> str:
-    """A metric in points of a hundred, with its sign where it is a difference."""
-    return "–" if value is None else f"{100 * value:+.1f}"
-
-
-def _milliseconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _kilobytes(value: int) -> str:
-    return f"{value / 1000:,.1f}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "not measured"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def _decibels(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+def _filters() -> Mapping[str, Any]:
+    words = ("percent", "points", "milliseconds", "kilobytes", "decibels", "cosine", "times", "number")
+    found: dict[str, Any] = {word: getattr(numbers, word) for word in words}
+    return {**found, "changed": views.changed, "tint": views.tint}
