@@ -1,27 +1,48 @@
-"""Each variant loads on the device, runs, and agrees with the float model."""
+"""Each variant loads on the device, runs, and agrees with the float model and with this machine."""
+
+import numpy as np
+import pytest
 
 from edgekit.bundle import Bundle
-from edgekit.devices import DeployedBundle
+from edgekit.devices import DeviceRun
 from edgekit.manifest import Variant
 from edgekit.pytest_plugin import Record
-from edgekit.runtime.golden import read_golden
+from edgekit.runtime.golden import GoldenResult
+from edgekit_device_tests.here import kernels, run_here
+
+XNNPACK = "XNNPACK"
 
 
-def test_it_loads_and_runs(edgekit_deployed: DeployedBundle, edgekit_bundle: Bundle, edgekit_variant: Variant) -> None:
-    """One real sample goes there; every output comes back under its name, in its shape and dtype."""
-    sample = {name: array[:1] for name, array in read_golden(edgekit_bundle).inputs.items()}
-    result = edgekit_deployed.run(sample, variant=edgekit_variant.id)
-    assert result.choice.variant == edgekit_variant.id
-    assert list(result.outputs) == [spec.name for spec in edgekit_bundle.manifest.outputs]
+def test_it_loads_and_runs(edgekit_golden_run: DeviceRun, edgekit_bundle: Bundle, edgekit_variant: Variant) -> None:
+    """Real samples go there; every output comes back under its name, in its shape and dtype."""
+    assert edgekit_golden_run.choice.variant == edgekit_variant.id
+    assert list(edgekit_golden_run.outputs) == [spec.name for spec in edgekit_bundle.manifest.outputs]
     for spec in edgekit_bundle.manifest.outputs:
-        spec.check(result.outputs[spec.name], where=edgekit_variant.id)
+        spec.check(edgekit_golden_run.outputs[spec.name], where=edgekit_variant.id)
 
 
-def test_golden_outputs(edgekit_deployed: DeployedBundle, edgekit_variant: Variant, edgekit_record: Record) -> None:
+def test_golden_outputs(edgekit_golden: GoldenResult, edgekit_variant: Variant, edgekit_record: Record) -> None:
     """Its outputs on the golden inputs are within its tolerance."""
-    (result,) = edgekit_deployed.golden(edgekit_variant.id).results
+    found = edgekit_golden
     edgekit_record(
         edgekit_variant.id,
-        {"max_error": result.max_error, "max_error_limit": result.limit, "top1_agreement": result.top1_agreement},
+        {"max_error": found.max_error, "max_error_limit": found.limit, "top1_agreement": found.top1_agreement},
     )
-    assert result.passed, f"{edgekit_variant.id}: largest error {result.max_error}, limit {result.limit}"
+    assert found.passed, f"{edgekit_variant.id}: largest error {found.max_error}, limit {found.limit}"
+
+
+def test_int8_outputs_are_those_of_this_machine(
+    edgekit_golden_run: DeviceRun, edgekit_bundle: Bundle, edgekit_variant: Variant, edgekit_record: Record
+) -> None:
+    """XNNPACK's int8 kernels give the same bits on x86-64 and on aarch64; other kernels need not."""
+    there = edgekit_golden_run.choice
+    edgekit_record(edgekit_variant.id, {"kernels": kernels(there)})
+    if (edgekit_variant.format, edgekit_variant.precision) != ("tflite", "int8") or edgekit_variant.float_layers:
+        pytest.skip("only wholly int8 TFLite has the same bits everywhere")
+    outputs, here = run_here(edgekit_bundle, edgekit_variant)
+    edgekit_record(edgekit_variant.id, {"kernels_here": kernels(here)})
+    if not (XNNPACK in there.accelerator and XNNPACK in here.accelerator):
+        pytest.skip(f"other kernels: {kernels(there)} there, {kernels(here)} here")
+    different = sum(int(np.sum(array != edgekit_golden_run.outputs[name])) for name, array in outputs.items())
+    edgekit_record(edgekit_variant.id, {"values_unlike_here": different})
+    assert different == 0, f"{edgekit_variant.id}: {different} values differ: {kernels(there)}, {kernels(here)} here"

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar  # Any: JSON
+from typing import TypeVar
 
-from edgekit import errors
 from edgekit.bundle import Bundle
+from edgekit.devices.deployed import DeployedBundle, DeviceRun
+from edgekit.devices.facts import probe_facts
+from edgekit.devices.native import deploy_native
 from edgekit.devices.pushing import push_by_content, remove
-from edgekit.devices.transport import CommandResult, Transport, describe_failure
+from edgekit.devices.remedies import what_is_missing
+from edgekit.devices.replies import read_reply
+from edgekit.devices.transport import Transport
+from edgekit.devices.vendoring import push_wheels
 from edgekit.devices.zipapp import write_zipapp
-from edgekit.errors import DeviceError, EdgekitError
-from edgekit.manifest import Manifest
+from edgekit.errors import DeviceError, EngineError
+from edgekit.manifest import Manifest, Member
 from edgekit.runtime.arrays import read_npz, write_npz
-from edgekit.runtime.choosing import Choice
 from edgekit.runtime.survey import BenchReply, GoldenReply, Probe, RunReply, VerifyReply
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
 from edgekit.strict import parse
 from edgekit.tensorrt.cache import BUILD_TIMEOUT_S
 from edgekit.tensors import Array
 from edgekit.trust import check_signature
-
-log = logging.getLogger(__name__)
 
 TIMEOUT_S = 600.0
 
@@ -40,41 +40,60 @@ def deploy(
     timeout_s: float = TIMEOUT_S,
     require_signature: bool = False,
     trust: Path | None = None,
+    vendor_wheels: Path | None = None,
 ) -> DeployedBundle:
-    """Check a bundle here, then push the runtime and the bundle. Raises BundleError, DeviceError.
+    """Check a bundle here, then push it and what runs it: the runtime, or on a device without Python the native runner.
+
+    Raises BundleError, DeviceError, and EngineError when there is no native runner for the device.
 
     `timeout_s` bounds every later question to the device, beside the time for engines that it must build first.
     `require_signature` and `trust` are as `open_bundle` takes them, for the check here; a policy on the device holds
-    there.
+    there. The wheels of the folder `vendor_wheels` that fit go along, for a device without numpy or an engine.
     """
     with Bundle.open(path) as bundle:
         check_signature(bundle, require=require_signature, trust=trust)
         manifest = bundle.manifest
+        wheels = () if vendor_wheels is None else push_wheels(device, vendor_wheels)
+        if device.python is None:
+            return deploy_native(bundle, device, timeout_s=timeout_s)
     with tempfile.TemporaryDirectory(prefix="edgekit-deploy-") as folder:
         zipapp = Path(folder, "runtime.pyz")
         write_zipapp(zipapp)
         runtime = push_by_content(device, zipapp)
     remote = push_by_content(device, path)
-    return DeployedBundle(device, manifest, runtime, remote, timeout_s)
+    return ZipappBundle(device, manifest, runtime, remote, timeout_s, wheels)
 
 
 @dataclass(frozen=True)
-class DeviceRun:
-    """Outputs by name, and what ran to give them."""
-
-    outputs: Mapping[str, Array]
-    choice: Choice
-
-
-@dataclass(frozen=True)
-class DeployedBundle:
-    """A bundle on a device. An error that the runtime reports there is raised here under its own type."""
+class ZipappBundle:
+    """A bundle on a device with Python. An error that the runtime reports there is raised here under its own type."""
 
     device: Transport
     manifest: Manifest
     runtime: str  # remote path of runtime.pyz
     remote: str  # remote path of the bundle
     timeout_s: float = TIMEOUT_S
+    wheels: tuple[str, ...] = ()  # remote folders that the runtime imports from before all others
+
+    @property
+    def python(self) -> str:
+        """What starts Python 3 there."""
+        return self.device.python or "python3"
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """What the device needs of the bundle: all."""
+        return self.manifest.members
+
+    @property
+    def installed(self) -> Mapping[str, str]:
+        """What a version on the device consists of: name -> remote path."""
+        return {Path(remote).name: remote for remote in (self.remote, self.runtime)}
+
+    @property
+    def sha256(self) -> str:
+        """Of the bundle."""
+        return Path(self.remote).parent.name
 
     def probe(self) -> Probe:
         """What the device is and which engines it has."""
@@ -103,10 +122,11 @@ class DeployedBundle:
         warmup: int = DEFAULT_WARMUP,
         runs: int = DEFAULT_RUNS,
         threads: int = 1,
+        profile: bool = False,
     ) -> BenchReply:
         """Latency on the device: of one variant, of the best there (None), or of `every` variant in turns."""
-        counts = [f"--warmup={warmup}", f"--runs={runs}", f"--threads={threads}"]
-        return self._ask(BenchReply, "bench", self.remote, *counts, *_choose(variant, every), building=True)
+        asked = [f"--warmup={warmup}", f"--runs={runs}", f"--threads={threads}", *(["--profile"] if profile else [])]
+        return self._ask(BenchReply, "bench", self.remote, *asked, *_choose(variant, every), building=True)
 
     def golden(self, variant: str | None = None, *, every: bool = False) -> GoldenReply:
         """How far variants on the device are from the golden outputs."""
@@ -120,40 +140,24 @@ class DeployedBundle:
         """`building` leaves time for the engines that the device may have to build first."""
         engines = sum(variant.tensorrt is not None for variant in self.manifest.variants) if building else 0
         timeout_s = self.timeout_s + engines * BUILD_TIMEOUT_S
-        result = self.device.run([self.device.python, self.runtime, *arguments], timeout_s=timeout_s)
-        reply = read_reply(result, self.device.url)
+        path = ["env", f"PYTHONPATH={':'.join(self.wheels)}"] if self.wheels else []
+        argv = [*path, self.python, self.runtime, *arguments]
+        result = self.device.run(argv, timeout_s=timeout_s)
+        try:
+            reply = read_reply(result, self.device.url)
+        except (EngineError, DeviceError) as problem:
+            raise self._explained(problem) from problem
         return parse(kind, reply, where=f"{self.device.url} {arguments[0]}", error=DeviceError)
 
-
-def read_reply(result: CommandResult, url: str) -> dict[str, Any]:
-    """The answer in the runtime's JSON lines.
-
-    Raises the error that it reports, or DeviceError when it ended without an answer.
-    """
-    events = [event for line in result.stdout.splitlines() if (event := _event(line)) is not None]
-    last = events[-1] if events else {}
-    kind = last.pop("event", None)
-    if kind == "error":
-        raise _error_type(str(last.get("type")))(str(last.get("message")))
-    if kind != "result" or result.exit_code != 0:
-        raise DeviceError(describe_failure(result, url))
-    return last
-
-
-def _event(line: str) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        event = None
-    if not isinstance(event, dict) or "event" not in event:
-        log.debug("the device said: %s", line)
-        return None
-    return event
-
-
-def _error_type(name: str) -> type[EdgekitError]:
-    kind = getattr(errors, name, None)
-    return kind if isinstance(kind, type) and issubclass(kind, EdgekitError) else DeviceError
+    def _explained(self, problem: EngineError | DeviceError) -> EngineError | DeviceError:
+        """With what to install, where a package that the bundle needs is not there."""
+        if self.wheels:
+            return problem
+        try:
+            missing = what_is_missing(probe_facts(self.device), self.manifest)
+        except DeviceError:  # it does not answer that either: the first trouble is what counts
+            return problem
+        return problem if missing is None else EngineError(f"{problem}; {self.device.url}: {missing}")
 
 
 def _choose(variant: str | None, every: bool = False) -> list[str]:

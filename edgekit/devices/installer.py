@@ -1,7 +1,7 @@
 """Run on a device, pushed there as one file: a model's versions side by side, one of them current.
 
-    python3 installer.py install FOLDER VERSION KEEP FILE…   put the files into FOLDER/VERSION, and make it current
-    python3 installer.py rollback FOLDER                     make the version before current
+    python3 installer.py install FOLDER VERSION KEEP (NAME FILE)…   put files into FOLDER/VERSION, and make it current
+    python3 installer.py rollback FOLDER                            make the version before current
 
 `current` and `previous` are symbolic links, replaced in one step: whenever the power goes, `current` names a version
 that is whole. It prints one JSON line. The standard library alone, Python 3.10 and newer.
@@ -26,9 +26,9 @@ def install(folder: str, version: str, keep: str, *files: str) -> None:
     if not place.exists():
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        for file in map(Path, files):
-            shutil.copyfile(file, scratch / file.name)
-            to_disk(scratch / file.name)
+        for name, file in zip(files[::2], files[1::2], strict=True):
+            shutil.copyfile(file, scratch / name)
+            to_disk(scratch / name)
         to_disk(scratch)
         scratch.replace(place)
         to_disk(root)

@@ -1,8 +1,13 @@
-"""This machine as a device: a temporary folder, real processes, the whole deploy path."""
+"""This machine as a device: a temporary folder, real processes, the whole deploy path.
+
+`local:` is this machine; `local:NAME` is a simulated device of that name on it, with a folder of its own, so that one
+machine can stand for a fleet.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -16,14 +21,22 @@ from pathlib import Path
 from edgekit.devices.transport import CommandResult
 from edgekit.errors import DeviceError
 
+HERE = "local:"
+_URL = re.compile(r"local:([A-Za-z0-9][A-Za-z0-9._-]*)?")
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL names this machine, or a device that is simulated on it."""
+    return _URL.fullmatch(url) is not None
+
 
 class LocalTransport:
     """Commands run in a temporary folder that goes away with the connection."""
 
-    url = "local:"
     python = sys.executable
 
-    def __init__(self) -> None:
+    def __init__(self, url: str = HERE) -> None:
+        self.url = url
         self._folder = tempfile.TemporaryDirectory(prefix="edgekit-local-")
         self.root = Path(self._folder.name)
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgekit.devices.local import LocalTransport
+from edgekit.devices.adb import AdbTransport
+from edgekit.devices.local import HERE, LocalTransport, is_local
 from edgekit.devices.ssh import SshTransport
 from edgekit.devices.transport import Transport
-from edgekit.errors import ConfigError, DeviceError, did_you_mean
+from edgekit.errors import ConfigError, did_you_mean
 
-_LATER = ("adb",)
+LOCAL = HERE
 _EXAMPLES = ("local:", "ssh://user@host:port", "adb:SERIAL")
+
+
+def check_device(url: str) -> None:
+    """See that there is a way to a device. Raises as `open_device`."""
+    with opened_device(url):
+        pass
 
 
 @contextmanager
@@ -29,11 +36,11 @@ def open_device(url: str) -> Transport:
 
     Raises DeviceError when there is no way to it, ConfigError when `url` is not a device URL.
     """
-    if url == LocalTransport.url:
-        return LocalTransport()
+    if is_local(url):
+        return LocalTransport(url)
     scheme, colon, _ = url.partition(":")
     if colon and scheme == "ssh":
         return SshTransport(url)
-    if colon and scheme in _LATER:
-        raise DeviceError(f"{url}: this version of edgekit does not speak {scheme} yet; use local:")
+    if colon and scheme == "adb":
+        return AdbTransport(url)
     raise ConfigError(f"'{url}' is not a device URL{did_you_mean(url, _EXAMPLES)}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgekit.devices.transport import Transport, checked, describe_failure
+from edgekit.devices.transport import CommandResult, Transport, checked, describe_failure
 from edgekit.errors import DeviceError
 from edgekit.files import sha256_file
 
@@ -14,28 +14,40 @@ FOLDER = "edgekit"
 
 _TIMEOUT_S = 60.0
 # Each runs as `python -c CODE ARGUMENT…` on the device, which may lack sha256sum.
-_MAKE_FOLDER = "import os, sys; os.makedirs(sys.argv[1], exist_ok=True)"
-_RENAME = """
+_PYTHON: Mapping[str, str] = {
+    "make folder": "import os, sys; os.makedirs(sys.argv[1], exist_ok=True)",
+    "rename": """
 import os, sys
 def to_disk(path):
     handle = os.open(path, os.O_RDONLY)
     os.fsync(handle)
     os.close(handle)
+os.chmod(sys.argv[1], 0o755)  # it may be a program
 to_disk(sys.argv[1])  # or a power cut leaves the name without the bytes
 os.replace(sys.argv[1], sys.argv[2])
 to_disk(os.path.dirname(sys.argv[2]) or ".")
-"""
-_REMOVE = "import os, sys; [os.remove(name) for name in sys.argv[1:] if os.path.exists(name)]"
-_HASH = """
-import hashlib, json, os, sys
-digest = None
-if os.path.exists(sys.argv[1]):
+""",
+    "remove": "import os, sys; [os.remove(name) for name in sys.argv[1:] if os.path.exists(name)]",
+    "sha256": """
+import hashlib, os, sys
+for path in filter(os.path.exists, sys.argv[1:]):
     digest = hashlib.sha256()
-    with open(sys.argv[1], "rb") as stream:
+    with open(path, "rb") as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
-print(json.dumps(digest and digest.hexdigest()))
-"""
+    print(digest.hexdigest(), "", path)
+""",
+}
+# And as `sh -c CODE sh ARGUMENT…` on one without Python. toybox has fsync; sync with a file is coreutils'.
+_SHELL: Mapping[str, str] = {
+    "make folder": 'mkdir -p "$1"',
+    "rename": """
+to_disk() { fsync "$1" 2> /dev/null || sync "$1"; }
+chmod 755 "$1" && to_disk "$1" && mv -f "$1" "$2" && to_disk "${2%/*}"
+""",
+    "remove": 'rm -f "$@"',
+    "sha256": 'for path in "$@"; do if [ -e "$path" ]; then sha256sum "$path"; fi; done',
+}
 
 
 def push_by_content(device: Transport, local: Path) -> str:
@@ -43,34 +55,45 @@ def push_by_content(device: Transport, local: Path) -> str:
 
     It arrives under a temporary name and is renamed when its hash there is right. Raises DeviceError.
     """
-    sha256 = sha256_file(local)
-    remote = f"{FOLDER}/{sha256}/{local.name}"
-    if _remote_sha256(device, remote) == sha256:
-        return remote
+    return push_all(device, [local])[0]
+
+
+def push_all(device: Transport, files: Sequence[Path]) -> list[str]:
+    """`push_by_content` of several files; what is there already costs one question."""
+    wanted = [(file, sha256_file(file)) for file in files]
+    remotes = [f"{FOLDER}/{sha256}/{file.name}" for file, sha256 in wanted]
+    there = remote_sha256s(device, remotes)
+    for remote, (file, sha256) in zip(remotes, wanted, strict=True):
+        if there.get(remote) != sha256:
+            _push(device, file, remote, sha256)
+    return remotes
+
+
+def _push(device: Transport, local: Path, remote: str, sha256: str) -> None:
     temporary = f"{remote}.{secrets.token_hex(4)}.part"
-    _python(device, _MAKE_FOLDER, f"{FOLDER}/{sha256}")
+    _there(device, "make folder", f"{FOLDER}/{sha256}")
     device.push(local, temporary)
-    arrived = _remote_sha256(device, temporary)
+    arrived = remote_sha256s(device, [temporary]).get(temporary)
     if arrived != sha256:
         remove(device, temporary)
         raise DeviceError(f"{device.url} {local.name} arrived with sha256 {arrived}, expected {sha256}; try again")
-    _python(device, _RENAME, temporary, remote)
-    return remote
+    _there(device, "rename", temporary, remote)
 
 
 def remove(device: Transport, *remotes: str) -> None:
     """Remove files from the device; one that is not there is no error."""
-    _python(device, _REMOVE, *remotes)
+    _there(device, "remove", *remotes)
 
 
-def _remote_sha256(device: Transport, remote: str) -> str | None:
-    result = checked(device, [device.python, "-c", _HASH, remote], timeout_s=_TIMEOUT_S)
-    try:
-        answer = json.loads(result.stdout)
-    except ValueError as problem:
-        raise DeviceError(f"{describe_failure(result, device.url)}; it said {result.stdout!r}") from problem
-    return None if answer is None else str(answer)
+def remote_sha256s(device: Transport, remotes: Sequence[str]) -> dict[str, str]:
+    """Of those files that are on the device. Raises DeviceError."""
+    result = _there(device, "sha256", *remotes)
+    found = {path: sha256 for sha256, _, path in (line.partition("  ") for line in result.stdout.splitlines())}
+    if not set(found) <= set(remotes):
+        raise DeviceError(f"{describe_failure(result, device.url)}; it said {result.stdout!r}")
+    return found
 
 
-def _python(device: Transport, code: str, *arguments: str) -> None:
-    checked(device, [device.python, "-c", code, *arguments], timeout_s=_TIMEOUT_S)
+def _there(device: Transport, verb: str, *arguments: str) -> CommandResult:
+    argv = ["sh", "-c", _SHELL[verb], "sh"] if device.python is None else [device.python, "-c", _PYTHON[verb]]
+    return checked(device, [*argv, *arguments], timeout_s=_TIMEOUT_S)

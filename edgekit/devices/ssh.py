@@ -10,23 +10,20 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar  # Any: the supervisor's replies, which are JSON
+from pathlib import Path
+from typing import Any  # Any: the supervisor's replies, which are JSON
 
 from edgekit.devices import supervisor
+from edgekit.devices.retrying import inside, retried
 from edgekit.devices.ssh_client import SshClient, Target, parse_url
 from edgekit.devices.transport import CommandResult
 from edgekit.errors import DeviceError, DeviceFullError, DeviceTimeoutError, LinkError
 from edgekit.files import atomic
 
-ATTEMPTS = 4  # of what a broken link may have cut
-WAIT_S = 0.5  # before the second attempt; twice as long before each further one
 GRACE_S = 30.0  # for connecting and telling, beyond a command's own time
 COPY_S = 600.0
-
-Result = TypeVar("Result")
 
 
 @dataclass
@@ -57,7 +54,7 @@ class SshTransport:
         source = Path(supervisor.__file__).read_bytes()
         self._supervisor = f"supervisor-{hashlib.sha256(source).hexdigest()[:16]}.py"
         try:
-            self._retried(lambda: self._install(source))
+            retried(lambda: self._install(source))
         except BaseException:
             self.close()
             raise
@@ -67,7 +64,7 @@ class SshTransport:
         identity, told = secrets.token_hex(8), _Told()
         deadline = time.monotonic() + timeout_s + GRACE_S
         try:
-            self._retried(lambda: self._follow(identity, argv, timeout_s, told, deadline))
+            retried(lambda: self._follow(identity, argv, timeout_s, told, deadline))
         except BaseException:
             self._end(identity)
             raise
@@ -82,25 +79,29 @@ class SshTransport:
 
     def push(self, local: Path, remote: str) -> None:
         """Copy a file there, going on after a broken link where it stopped."""
-        inside, started = self._inside(remote), False
+        there, started = inside(remote, self.url), False
 
         def attempt() -> None:
             nonlocal started
-            offset = self._ask("size", inside)["size"] if started else 0
+            offset = self._ask("size", there)["size"] if started else 0
             started = True
-            self._send_bytes(local, inside, offset)
+            self._send_bytes(local, there, offset)
 
-        self._retried(attempt)
+        retried(attempt)
 
     def pull(self, remote: str, local: Path) -> None:
         """Copy a file from there, going on after a broken link where it stopped."""
-        inside = self._inside(remote)
+        there = inside(remote, self.url)
         with atomic(local) as temporary:
-            self._retried(lambda: self._fetch_bytes(inside, temporary))
+            retried(lambda: self._fetch_bytes(there, temporary))
 
     def close(self) -> None:
         """End the connection; files stay on the device."""
         self._client.close()
+
+    def drop_link(self) -> None:
+        """Break the connection, as a cable that is pulled would; the next command connects again."""
+        self._client.disconnect()
 
     def _install(self, source: bytes) -> None:
         folder, name = shlex.quote(self.target.folder), self._supervisor
@@ -167,18 +168,3 @@ class SshTransport:
             self._ask("kill", identity)
         except DeviceError:
             return
-
-    def _retried(self, work: Callable[[], Result]) -> Result:
-        """Work that a broken link may cut: tried again, a bounded number of times. Other errors are not."""
-        for attempt in range(1, ATTEMPTS):
-            try:
-                return work()
-            except LinkError:
-                time.sleep(WAIT_S * 2 ** (attempt - 1))
-        return work()
-
-    def _inside(self, remote: str) -> str:
-        path = PurePosixPath(remote)
-        if path.is_absolute() or ".." in path.parts:
-            raise DeviceError(f"{self.url}: '{remote}' is outside the device's folder")
-        return str(path)

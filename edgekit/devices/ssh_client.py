@@ -154,10 +154,14 @@ class SshClient:
             return (kind or LinkError)(f"{self.target.url}: {said or 'the connection broke'}{_advice(kind)}")
         return DeviceError(f"{self.target.url}: exit code {exit_code}; stderr: {said or 'empty'}")
 
-    def close(self) -> None:
-        """End the shared connection."""
+    def disconnect(self) -> None:
+        """End the shared connection, with every command that is told through it; the next one makes another."""
         if Path(self._sockets.name, "control").exists():
             subprocess.run(self.argv("", "-O", "exit"), capture_output=True, timeout=CONNECT_S, check=False)
+
+    def close(self) -> None:
+        """End the shared connection for good."""
+        self.disconnect()
         self._sockets.cleanup()
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edgekit.errors import DeviceError
 
@@ -28,7 +28,11 @@ class Transport(Protocol):
     """Remote paths are relative to a folder on the device that belongs to this connection."""
 
     url: str  # "local:"
-    python: str  # what starts Python 3 there
+
+    @property
+    def python(self) -> str | None:
+        """What starts Python 3 there; None: it has none."""
+        ...
 
     def run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
         """Run a command in the device's folder. Raises DeviceError when it cannot start or is not done in time."""
@@ -42,6 +46,14 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """End the connection; a second close is harmless."""
+
+
+@runtime_checkable
+class Cuttable(Protocol):
+    """A transport whose link can be cut on purpose, to see that a command goes on."""
+
+    def drop_link(self) -> None:
+        """Break the connection now; what runs on the device is not told."""
 
 
 def describe_failure(result: CommandResult, url: str) -> str:

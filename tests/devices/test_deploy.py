@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgekit.devices import CommandResult, DeployedBundle, deploy
-from edgekit.devices.deploy import read_reply
 from edgekit.devices.local import LocalTransport
+from edgekit.devices.replies import read_reply
 from edgekit.errors import BundleError, DataError, DeviceError
 from edgekit.tensorrt.cache import BUILD_TIMEOUT_S
 from edgekit.tensorrt.recipe import Recipe
@@ -38,7 +38,7 @@ def test_a_bundle_that_is_none_never_leaves(tmp_path: Path, local_device: LocalT
 def test_probe(deployed: DeployedBundle) -> None:
     probe = deployed.probe()
     assert probe.cpus >= 1
-    assert [engine.name for engine in probe.engines] == ["tensorrt", "litert", "onnxruntime"]
+    assert [engine.name for engine in probe.engines] == ["tensorrt", "tensorrt-rtx", "litert", "onnxruntime"]
 
 
 def test_run_leaves_no_file_there(deployed: DeployedBundle, local_device: LocalTransport) -> None:
@@ -94,17 +94,18 @@ def test_a_device_that_takes_too_long(tiny_bundle: Path, local_device: LocalTran
 
 
 def test_a_device_gets_time_to_build_its_engines(
-    tmp_path: Path, device: LocalTransport, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, local_device: LocalTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = Part("onnx", "fp32", float_onnx(), "onnxruntime", recipe=Recipe())
-    deployed = deploy(pack(tmp_path, (part,)), device, timeout_s=60)
+    deployed = deploy(pack(tmp_path, (part,)), local_device, timeout_s=60)
     allowed: dict[str, float] = {}
 
     def run(argv: Sequence[str], *, timeout_s: float) -> CommandResult:
-        allowed[argv[2]] = timeout_s
+        if argv[1] == deployed.runtime:
+            allowed[argv[2]] = timeout_s
         return CommandResult(tuple(argv), 1, "", "", 0.0)
 
-    monkeypatch.setattr(device, "run", run)
+    monkeypatch.setattr(local_device, "run", run)
     for ask in (deployed.probe, deployed.bench, deployed.golden):
         with pytest.raises(DeviceError):
             ask()

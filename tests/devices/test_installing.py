@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -73,21 +75,26 @@ def test_a_bundle_that_is_off_there_is_not_installed(
     assert (local_device.root / good.folder / "current").readlink() == Path(str(good.current))
 
 
-def test_killed_at_any_moment_the_current_version_is_whole(tmp_path: Path) -> None:
+PYTHON = (sys.executable, installer.__file__)
+SHELL = ("sh", str(Path(installer.__file__).with_suffix(".sh")))
+
+
+@pytest.mark.parametrize("program", [PYTHON, SHELL], ids=["python", "sh"])
+def test_killed_at_any_moment_the_current_version_is_whole(tmp_path: Path, program: tuple[str, str]) -> None:
     files = {}
     for name, size in (("a", 40), ("b", 60)):
         files[name] = tmp_path / name / "model.bin"
         files[name].parent.mkdir()
         files[name].write_bytes(name.encode() * (size << 20))
     root, chance = tmp_path / "models", random.Random(0)
-    subprocess.run([sys.executable, installer.__file__, "install", root, "a", "0", files["a"]], check=True)
+    subprocess.run([*program, "install", root, "a", "0", "model.bin", files["a"]], check=True)
     for _ in range(KILLS):
         version = "b" if (root / "current").readlink() == Path("a") else "a"
         shutil.rmtree(root / version, ignore_errors=True)
-        argv = [sys.executable, installer.__file__, "install", root, version, "0", files[version]]
-        with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
+        argv = [*program, "install", root, version, "0", "model.bin", files[version]]
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True) as process:
             time.sleep(chance.uniform(0, 0.15))
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
         current = (root / "current").readlink()
         assert (root / "current/model.bin").read_bytes() == files[str(current)].read_bytes()
 

@@ -191,7 +191,7 @@ def test_a_pull_goes_on_where_the_link_was_cut(device: SshTransport, board: Boar
 
 
 def test_a_link_that_stays_broken(device: SshTransport, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgekit.devices.ssh.WAIT_S", 0.01)
+    monkeypatch.setattr("edgekit.devices.retrying.WAIT_S", 0.01)
     board.stop()
     with pytest.raises((LinkError, OfflineError)):
         device.run(["true"], timeout_s=5)
@@ -232,11 +232,3 @@ def test_results_that_were_fetched_are_removed(device: SshTransport, board: Boar
     for _ in range(3):
         device.run(["true"], timeout_s=30)
     assert len(list((board.home / "runs").iterdir())) == 1
-
-
-@pytest.mark.parametrize("remote", ["/etc/passwd", "../x", "a/../../x"])
-def test_paths_outside_the_folder(device: SshTransport, tmp_path: Path, remote: str) -> None:
-    (tmp_path / "file").write_text("")
-    for move in (lambda: device.push(tmp_path / "file", remote), lambda: device.pull(remote, tmp_path / "back")):
-        with pytest.raises(DeviceError, match="outside the device's folder"):
-            move()

@@ -1,0 +1,29 @@
+"""The same variant on this machine, to hold the device against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from edgekit.bundle import Bundle
+from edgekit.errors import EngineError
+from edgekit.manifest import Variant
+from edgekit.runtime import open_session
+from edgekit.runtime.choosing import Choice
+from edgekit.runtime.golden import read_golden
+from edgekit.tensors import Array
+
+
+def run_here(bundle: Bundle, variant: Variant) -> tuple[Mapping[str, Array], Choice]:
+    """Its outputs on the golden inputs, and what gave them; the test skips where it does not run here."""
+    try:
+        with open_session(bundle, variant=variant.id, engine=variant.engine) as session:
+            return session.run(read_golden(bundle).inputs), session.choice
+    except EngineError as problem:
+        pytest.skip(f"{variant.id} does not run on this machine, to compare with: {problem}")
+
+
+def kernels(choice: Choice) -> str:
+    """ "ai-edge-litert 2.1.6, cpu (XNNPACK)"."""
+    return f"{choice.package} {choice.engine_version}, {choice.accelerator}"

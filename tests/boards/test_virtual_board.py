@@ -1,0 +1,177 @@
+"""The virtual board as a device: what a bundle does there, and what happens to it when the board is hurt."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit import boards
+from edgekit.boards import Board
+from edgekit.cli import main
+from edgekit.devices import DeployedBundle, deploy, opened_device
+from edgekit.devices.facts import probe_facts
+from edgekit.devices.installing import install
+from edgekit.devices.ssh import SshTransport
+from edgekit.devices.transport import checked
+from edgekit.errors import DeviceError, DeviceFullError, EngineError, HostKeyError
+from edgekit.files import sha256_file
+from edgekit.runtime.survey import GoldenReply
+from tests.boards.keeping import FRESH
+from tests.boards.whole import look
+from tests.tiny_models import IMAGES
+
+MIB = 1 << 20
+BARE = "printf '#!/bin/sh\\nexec python3 -S \"$@\"\\n' > /opt/bare && chmod 755 /opt/bare"  # without its packages
+
+
+def test_what_it_is(device: SshTransport) -> None:
+    facts = probe_facts(device)
+    assert facts.virtual
+    assert (facts.model, facts.soc) == ("NVIDIA Jetson Orin Nano Developer Kit", "tegra234")
+    assert (facts.l4t, facts.jetpack, facts.tensorrt) == ("36.4.3", "6.2", None)
+    assert (facts.machine, facts.cpus, facts.accelerators) == ("aarch64", 2, ())
+    assert "asimddp" in facts.cpu_features
+    assert facts.state.temperatures_celsius == {}, "it has no sensor, and nobody invents one"
+    assert abs(clock(device) - time.time()) < 60, "it was frozen, and knows the time"
+
+
+def clock(device: SshTransport) -> float:
+    return float(device.run(["date", "+%s"], timeout_s=60).stdout)
+
+
+def test_int8_outputs_are_those_of_this_machine_bit_for_bit(device: SshTransport, versions: list[Path]) -> None:
+    there = deploy(versions[0], device).run({"image": IMAGES}, variant="tflite-int8")
+    assert there.choice.accelerator == "cpu (XNNPACK)"
+    with opened_device("local:") as here:
+        expected = deploy(versions[0], here).run({"image": IMAGES}, variant="tflite-int8").outputs["scores"]
+    np.testing.assert_array_equal(there.outputs["scores"], expected)
+
+
+def test_device_tests_pass_there_and_latency_skips(
+    board: Board, versions: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["test", str(versions[0]), "--device", board.url, "--json"]) == 0
+    told = capfd.readouterr()
+    report = json.loads(told.out)
+    assert (report["passed"], report["failed"], report["skipped"]) == (3, 0, 1)
+    assert report["facts"]["virtual"] is True
+    assert "is virtual: no latency of it says anything" in told.err
+    assert main(["bench", str(versions[0]), "--device", board.url]) == 2
+    assert "is a virtual board: no latency" in capfd.readouterr().err
+
+
+@pytest.mark.slow  # and quick on this machine: tests/devices/test_vendoring.py
+def test_an_engine_that_is_missing(board: Board, device: SshTransport, versions: list[Path]) -> None:
+    checked(device, ["sh", "-c", BARE], timeout_s=60)
+    with opened_device(f"{board.url}&python=/opt/bare") as bare, pytest.raises(EngineError) as caught:
+        deploy(versions[0], bare).golden()
+    said = str(caught.value)
+    assert "No module named 'numpy'" in said
+    assert "JetPack 6.2 lacks numpy, ai-edge-litert: there, python3 -m venv" in said
+    assert "--vendor-wheels DIR, filled by pip download --only-binary=:all:" in said
+
+
+@pytest.mark.slow
+def test_wheels_brought_along(
+    board: Board, device: SshTransport, versions: list[Path], kept_board: Path, tmp_path: Path
+) -> None:
+    checked(device, ["sh", "-c", BARE], timeout_s=60)
+    for wheel in (kept_board / "wheels").glob("*.whl"):
+        if not wheel.name.startswith("onnxruntime"):
+            (tmp_path / wheel.name).symlink_to(wheel)
+    with opened_device(f"{board.url}&python=/opt/bare") as bare:
+        deployed = deploy(versions[0], bare, vendor_wheels=tmp_path)
+        assert deployed.golden().results[0].passed
+        assert deploy(versions[0], bare, vendor_wheels=tmp_path).wheels == deployed.wheels
+
+
+def test_the_power_goes_while_a_version_is_installed(
+    board: Board, versions: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeployedBundle, "golden", lambda *_, **__: GoldenReply((), ()))  # others hold it to them
+    chance = random.Random(time.time_ns())
+    with opened_device(board.url) as device:
+        first = install(deploy(versions[0], device)).current
+    hurt(board, versions[1], chance.uniform(0.5, 8), boards.power_cut)
+    boards.start(board)
+    with opened_device(board.url) as device:
+        assert look(device, versions) in (first, f"1.0.0-{sha256_file(versions[1])[:12]}")
+
+
+def hurt(board: Board, bundle: Path, after_s: float, how: object) -> Exception | None:
+    """Install a bundle, and do something to the board meanwhile; what the installation ended with."""
+    ended: list[Exception | None] = []
+
+    def work() -> None:
+        try:
+            with opened_device(board.url) as device:
+                install(deploy(bundle, device))
+        except DeviceError as problem:
+            ended.append(problem)
+        else:
+            ended.append(None)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(after_s)
+    how(board)  # type: ignore[operator]
+    thread.join(timeout=180)
+    assert not thread.is_alive(), "it hangs"
+    return ended[0]
+
+
+@pytest.mark.slow  # and quick over a loopback sshd: tests/devices/test_ssh.py
+def test_the_network_goes_in_the_middle_of_a_push_and_of_a_run(
+    board: Board, device: SshTransport, tmp_path: Path
+) -> None:
+    boards.restore(board, FRESH)
+    (tmp_path / "large").write_bytes(random.Random(0).randbytes(MIB) * 48)
+    with opened_device(board.url) as again:
+        unplug(board, 0.7, 8)
+        again.push(tmp_path / "large", "large")
+        there = again.run(["sha256sum", "large"], timeout_s=120).stdout.split()[0]
+        assert there == sha256_file(tmp_path / "large")
+        plug = unplug(board, 2, 8)
+        code = "import time\nfor number in range(12): print(number, flush=True); time.sleep(1)"
+        result = again.run([again.python, "-c", code], timeout_s=120)
+        plug.join()
+    assert result.stdout.split() == [str(number) for number in range(12)]
+
+
+def unplug(board: Board, after_s: float, seconds: float) -> threading.Thread:
+    def work() -> None:
+        time.sleep(after_s)
+        boards.set_link(board, up=False)
+        time.sleep(seconds)
+        boards.set_link(board, up=True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_its_disk_is_full(device: SshTransport, tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(8 * MIB))
+    checked(device, ["sh", "-c", "mkdir -p small && busybox mount -t tmpfs -o size=4m tmpfs small"], timeout_s=60)
+    with pytest.raises(DeviceFullError, match="No space left on device"):
+        device.push(tmp_path / "large", "small/large")
+    checked(device, ["busybox", "umount", "small"], timeout_s=60)
+    device.push(tmp_path / "large", "small/large")
+
+
+def test_another_host_key(board: Board) -> None:
+    known = board.folder / "known_hosts"
+    kept = known.read_text()
+    key = (board.folder / "id_ed25519.pub").read_text()  # a good key, of somebody else
+    known.write_text(f"{board.name} {key}")
+    try:
+        with pytest.raises(HostKeyError, match="ssh-keygen -R"):
+            SshTransport(board.url)
+    finally:
+        known.write_text(kept)
