@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         which.add_argument("--all", action="store_true")
     commands.choices["bench"].add_argument("--warmup", type=int, default=DEFAULT_WARMUP)
     commands.choices["bench"].add_argument("--runs", type=int, default=DEFAULT_RUNS)
+    commands.choices["bench"].add_argument("--profile", action="store_true")
     _with_bundle(commands.add_parser("verify"), _verify)
     commands.add_parser("cache-list").set_defaults(answer=lambda _: list_cache(cache_folder()))
     pruning = commands.add_parser("cache-prune")
@@ -80,7 +81,10 @@ def _with_bundle(parser: argparse.ArgumentParser, answer: Any) -> argparse.Argum
 
 
 def _run(args: argparse.Namespace) -> survey.RunReply:
-    with _opened(args) as bundle, open_session(bundle, variant=args.variant, threads=args.threads) as session:
+    with (
+        _opened(args) as bundle,
+        open_session(bundle, variant=args.variant, threads=args.threads, trust=args.trust) as session,
+    ):
         write_npz(args.output, session.run(read_inputs(args.input, session.inputs)))
         return survey.RunReply(session.choice)
 
@@ -95,13 +99,16 @@ def _bench(args: argparse.Namespace) -> survey.BenchReply:
             threads=args.threads,
             progress=_progress,
             strict=not args.all,
+            trust=args.trust,
+            profile=args.profile,
         )
 
 
 def _golden(args: argparse.Namespace) -> survey.GoldenReply:
     with _opened(args) as bundle:
         variants = survey.every_variant(bundle) if args.all else [args.variant]
-        return survey.golden(bundle, variants, threads=args.threads, progress=_progress, strict=not args.all)
+        strict, trust = not args.all, args.trust
+        return survey.golden(bundle, variants, threads=args.threads, progress=_progress, strict=strict, trust=trust)
 
 
 def _verify(args: argparse.Namespace) -> survey.VerifyReply:

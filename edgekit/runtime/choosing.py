@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from edgekit.manifest import Variant
-from edgekit.runtime.engines import ENGINES, TENSORRT, engines_of
+from edgekit.runtime.engines import ENGINES, TENSORRT, TENSORRT_RTX, engines_of
 
 # Fastest first on the CPUs that were measured. The last three are smaller than they are fast.
 _PRECISIONS = ("int8", "int8-float-io", "fp16", "fp32", "dynamic-int8", "int4-weights", "int16x8")
@@ -32,6 +32,7 @@ class Choice:
     threads: int
     reason: str
     rejected: tuple[Rejected, ...] = ()
+    notes: tuple[str, ...] = ()  # what of it runs elsewhere, and which accelerators are there and did not take
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Way:
 
 
 def ways(variants: Iterable[Variant]) -> list[Way]:
-    """Best first: what the device builds for its own GPU, then by precision, then LiteRT before ONNX Runtime."""
+    """Best first: what runs on the GPU through TensorRT, then by precision, then LiteRT before ONNX Runtime."""
     return sorted((Way(variant, engine) for variant in variants for engine in engines_of(variant)), key=_rank)
 
 
@@ -54,7 +55,7 @@ def ranked(variants: Iterable[Variant]) -> list[Variant]:
 
 def _rank(way: Way) -> tuple[bool, int, int, str]:
     engine = ENGINES.index(way.engine) if way.engine in ENGINES else len(ENGINES)
-    return way.engine != TENSORRT, _PRECISIONS.index(way.variant.precision), engine, way.variant.id
+    return way.engine not in (TENSORRT, TENSORRT_RTX), _PRECISIONS.index(way.variant.precision), engine, way.variant.id
 
 
 def reasons_by_variant(refusals: Iterable[tuple[Way, str]]) -> tuple[Rejected, ...]:

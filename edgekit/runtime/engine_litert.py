@@ -1,22 +1,31 @@
 """LiteRT: `ai_edge_litert`, else `tflite_runtime`, else TensorFlow's own copy of the interpreter.
 
-The plain Interpreter's set_tensor, invoke and get_tensor are the fastest of its Python APIs on small tensors.
+The plain Interpreter's set_tensor, invoke and get_tensor are the fastest of its Python APIs, on small tensors and on
+large ones (docs/runtime.md).
 """
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any  # Any: the interpreter's own objects, which have no types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any  # Any: the interpreter's own objects, which have no types
 
 from edgekit.errors import EngineError
 from edgekit.manifest import Binding
+from edgekit.runtime.delegation import read_delegation
 from edgekit.runtime.engines import EngineStatus, check_tensors, installed_version
 from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Array
 
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
 _GET = 'pip install -U ai-edge-litert, or pip install "edgekit[litert]"'
 _AI_EDGE = "ai_edge_litert"
+_CPU, _XNNPACK = "cpu", "xnnpack"
 _HOMES = {  # top-level module -> module of the Interpreter
     _AI_EDGE: "ai_edge_litert.interpreter",
     "tflite_runtime": "tflite_runtime.interpreter",
@@ -45,19 +54,71 @@ def open_model(
     *,
     threads: int,
     recipe: Recipe | None = None,  # noqa: ARG001  # of TensorRT alone
+    accelerator: str | None = None,
 ) -> LiteRtRunner:
-    """Open a TFLite file. Raises EngineError."""
+    """Open a TFLite file; `accelerator` is "cpu", "xnnpack", or the path of a delegate. Raises EngineError."""
     module = _find_module()
     if module is None:
         raise EngineError(f"engine 'litert' is not installed: {_GET}")
     try:
-        interpreter = import_module(_HOMES[module]).Interpreter(model_content=content, num_threads=threads)
+        home = import_module(_HOMES[module])
+        more = _asked(home, accelerator)
+        interpreter = home.Interpreter(model_content=content, num_threads=threads, **more)
         interpreter.allocate_tensors()
     except ImportError as problem:
         raise EngineError(f"{module} cannot be imported: {problem}") from problem
     except (ValueError, RuntimeError) as problem:
         raise EngineError(f"{module} refuses the model: {problem}") from problem
-    return LiteRtRunner(interpreter, content, inputs, outputs)
+    name, notes = _what_runs(interpreter, accelerator)
+    return LiteRtRunner(interpreter, content, inputs, outputs, accelerator=name, notes=notes)
+
+
+def _asked(home: Any, accelerator: str | None) -> dict[str, Any]:
+    """Arguments of the Interpreter. Raises EngineError for what LiteRT has none of."""
+    if accelerator in (None, _XNNPACK):
+        return {}
+    if accelerator == _CPU:
+        kinds = home.OpResolverType
+        return {"experimental_op_resolver_type": kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+    if not _is_library(accelerator):
+        raise EngineError(
+            f"accelerator '{accelerator}' was asked for, LiteRT knows {_CPU}, {_XNNPACK} and the library of a "
+            "delegate, by its path"
+        )
+    if os.sep in accelerator and not Path(accelerator).is_file():
+        raise EngineError(f"the delegate {accelerator} cannot be loaded: no such file")
+    try:
+        return {"experimental_delegates": [home.load_delegate(accelerator)]}
+    except (ValueError, OSError) as problem:
+        raise EngineError(f"the delegate {accelerator} cannot be loaded: {problem}") from problem
+
+
+def _is_library(accelerator: str | None) -> TypeGuard[str]:
+    return accelerator is not None and (os.sep in accelerator or accelerator.endswith((".so", ".dylib", ".dll")))
+
+
+def _what_runs(interpreter: Any, accelerator: str | None) -> tuple[str, tuple[str, ...]]:
+    """What runs the model, and which operators it left. Raises EngineError where what was asked for took none.
+
+    XNNPACK is on by default where it was compiled in; a delegated part of the graph shows as one node.
+    """
+    details = getattr(interpreter, "_get_ops_details", None)
+    if details is None:
+        if accelerator not in (None, _CPU):
+            raise EngineError(f"accelerator '{accelerator}' was asked for; this interpreter does not say what it took")
+        return _CPU, ("this interpreter does not say which operators a delegate took",)
+    found = read_delegation(details())
+    if not found.delegates:
+        if accelerator not in (None, _CPU):
+            raise EngineError(f"accelerator '{accelerator}' was asked for and took no operator of the model")
+        return _CPU, ()
+    library = accelerator if _is_library(accelerator) else None
+    name = f"{_CPU} (XNNPACK)" if library is None else f"delegate ({Path(library).name})"
+    if not found.left:
+        return name, ()
+    counts = ", ".join(f"{kind} x {count}" for kind, count in sorted(Counter(found.left).items()))
+    what = "XNNPACK" if library is None else "a delegate"
+    return name, (f"{len(found.left)} of {found.operators} operators are not run by {what}: {counts}",)
 
 
 def _find_module() -> str | None:
@@ -67,15 +128,25 @@ def _find_module() -> str | None:
 class LiteRtRunner:
     """One interpreter. Not thread-safe: the session takes turns."""
 
-    def __init__(self, interpreter: Any, content: bytes, inputs: Sequence[Binding], outputs: Sequence[Binding]) -> None:
+    def __init__(
+        self,
+        interpreter: Any,
+        content: bytes,
+        inputs: Sequence[Binding],
+        outputs: Sequence[Binding],
+        *,
+        accelerator: str,
+        notes: tuple[str, ...],
+    ) -> None:
         takes = _match(inputs, interpreter.get_input_details(), "input")
         gives = _match(outputs, interpreter.get_output_details(), "output")
-        self.accelerator = _accelerator(interpreter)
+        self.accelerator, self.notes = accelerator, notes
         self.shapes = tuple(_shape(detail) for detail in takes)
         self._content = content  # the interpreter reads its weights from here
         self._interpreter: Any = interpreter
         self._inputs = [detail["index"] for detail in takes]
         self._outputs = [detail["index"] for detail in gives]
+        self._views = [interpreter.tensor(index) for index in self._outputs]
         self._sizes = [tuple(detail["shape"].tolist()) for detail in takes]
         self._fixed = all(None not in shape for shape in self.shapes)
 
@@ -92,9 +163,27 @@ class LiteRtRunner:
         except (ValueError, RuntimeError) as problem:
             raise EngineError(f"LiteRT failed while running: {problem}") from problem
 
+    def run_into(self, arrays: Sequence[Array], outputs: Sequence[Array]) -> None:
+        """Run, and copy each output from the interpreter's memory. Raises EngineError, also on another shape.
+
+        A view of that memory must not live when the interpreter runs again, so that it is made anew each time.
+        """
+        interpreter = self._interpreter
+        if not self._fixed:
+            self._resize([array.shape for array in arrays])
+        try:
+            for index, array in zip(self._inputs, arrays):  # noqa: B905  # hot path
+                interpreter.set_tensor(index, array)
+            interpreter.invoke()
+            for view, output in zip(self._views, outputs):  # noqa: B905  # hot path
+                _copy(view(), output)
+        except (ValueError, RuntimeError) as problem:
+            raise EngineError(f"LiteRT failed while running: {problem}") from problem
+
     def close(self) -> None:
         """Drop the interpreter and the bytes it reads."""
         self._interpreter = None
+        self._views = []
         self._content = b""
 
     def _resize(self, sizes: list[tuple[int, ...]]) -> None:
@@ -111,6 +200,12 @@ class LiteRtRunner:
         self._sizes = sizes
 
 
+def _copy(view: Array, output: Array) -> None:
+    if view.shape != output.shape:
+        raise EngineError(f"an output has shape {view.shape}, out has {output.shape}")
+    output[...] = view
+
+
 def _match(bindings: Sequence[Binding], details: Sequence[dict[str, Any]], side: str) -> list[dict[str, Any]]:
     """The interpreter's details in the bindings' order."""
     by_name = {detail["name"]: detail for detail in details}
@@ -125,10 +220,3 @@ def _shape(detail: dict[str, Any]) -> tuple[int | None, ...]:
         None if axis > 0 and mark == -1 else size
         for axis, (size, mark) in enumerate(zip(sizes, signature, strict=True))
     )
-
-
-def _accelerator(interpreter: Any) -> str:
-    """XNNPACK is on by default where it was compiled in; a delegated part of the graph shows as one operator."""
-    details = getattr(interpreter, "_get_ops_details", None)
-    operators = [operator["op_name"] for operator in details()] if details else []
-    return "cpu (XNNPACK)" if any("DELEGATE" in name.upper() for name in operators) else "cpu"

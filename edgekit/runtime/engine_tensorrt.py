@@ -1,23 +1,26 @@
-"""TensorRT: an engine that this device built from the variant's ONNX and recipe, once, and keeps in its cache."""
+"""TensorRT: an engine that this device built from the variant's ONNX and recipe, once, and keeps in its cache; or one
+from a bundle (a plan), whose signer the session trusts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast  # Any: TensorRT's module, which has no types
+from typing import TYPE_CHECKING, Any, cast  # Any: TensorRT's module, which has no types
 
 from edgekit.errors import BuildError, EngineError
 from edgekit.manifest import Binding
 from edgekit.runtime.cuda import CudaApi, open_cuda
-from edgekit.runtime.engines import LEAST_TENSORRT, TENSORRT, EngineStatus, installed_version
-from edgekit.runtime.tensorrt_runner import LoadedEngine, TensorRTRunner, deserialize
+from edgekit.runtime.engines import LEAST_TENSORRT, TENSORRT, TENSORRT_RTX, EngineStatus, installed_version
 from edgekit.tensorrt.bindings import PROPER, RTX, find_package, load, product
-from edgekit.tensorrt.cache import Builder, CachedEngine, EngineCache, Machine, cache_folder
 from edgekit.tensorrt.recipe import Recipe
 from edgekit.versions import version_key
+
+if TYPE_CHECKING:  # to look for TensorRT, where there is none most of the time, must cost little
+    from edgekit.runtime.tensorrt_runner import LoadedEngine, TensorRTRunner
+    from edgekit.tensorrt.cache import Builder, CachedEngine, Machine
 
 _GET = "on a Jetson it comes with JetPack 6 and newer; for RTX GPUs pip install tensorrt-rtx"
 _DISTRIBUTIONS = {
@@ -30,15 +33,26 @@ _L4T = re.compile(r"# R(\d+) \(release\), REVISION: ([\d.]+)")
 
 def find() -> EngineStatus:
     """Whether TensorRT is installed, and whether CUDA shows a GPU for it; TensorRT itself is not imported."""
-    for package, distributions in _DISTRIBUTIONS.items():
-        found = installed_version(package, distributions)
+    return find_of(TENSORRT, tuple(_DISTRIBUTIONS))
+
+
+def find_of(engine: str, packages: Sequence[str]) -> EngineStatus:
+    """The first of these packages that is installed, as the engine of that name."""
+    for package in packages:
+        found = installed_version(package, _DISTRIBUTIONS[package])
         if found is not None:
-            return EngineStatus(TENSORRT, *found, _GET, package == PROPER, _no_gpu())
-    return EngineStatus(TENSORRT, None, None, _GET, least_version_applies=True)
+            return EngineStatus(engine, *found, _GET, package == PROPER or engine == TENSORRT_RTX, _no_gpu())
+    return EngineStatus(engine, None, None, _GET, least_version_applies=True)
 
 
 def open_model(
-    content: bytes, inputs: Sequence[Binding], outputs: Sequence[Binding], *, threads: int, recipe: Recipe | None = None
+    content: bytes,
+    inputs: Sequence[Binding],
+    outputs: Sequence[Binding],
+    *,
+    threads: int,
+    recipe: Recipe | None = None,
+    accelerator: str | None = None,
 ) -> TensorRTRunner:
     """Open the engine of an ONNX file, building it first where this device has not. `threads` says nothing to a GPU.
 
@@ -46,22 +60,75 @@ def open_model(
     what it built.
     """
     del threads
+    _check_asked(accelerator)
     if recipe is None:
         raise EngineError("TensorRT builds from an ONNX file and a recipe, and this variant carries no recipe")
+    return _opened(
+        find_package, lambda trt, machine: _loaded(trt, content, recipe, machine, build_engine()), inputs, outputs
+    )
+
+
+def open_plan(
+    content: bytes,
+    inputs: Sequence[Binding],
+    outputs: Sequence[Binding],
+    *,
+    threads: int,
+    recipe: Recipe | None = None,
+    accelerator: str | None = None,
+    package: str = PROPER,
+) -> TensorRTRunner:
+    """Open a plan that `package` built on another machine. It holds code: the caller has found it trustworthy.
+
+    `threads` says nothing to a GPU; `recipe` says what it was built by. The host code of a version-compatible plan
+    is not run. Raises EngineError when there is no GPU or no such package, when the plan is for other GPUs, or when
+    TensorRT refuses it.
+    """
+    del threads
+    _check_asked(accelerator)
+
+    def loaded(trt: Any, machine: Machine) -> LoadedEngine:
+        capabilities = recipe.compute_capabilities if recipe else ()
+        if capabilities and machine.sm not in capabilities:
+            raise EngineError(f"the plan was built for {', '.join(capabilities)}, this GPU is {machine.sm}: build anew")
+        from edgekit.runtime.tensorrt_runner import deserialize
+
+        found = deserialize(trt, content, host_code=False)
+        if isinstance(found, str):
+            raise EngineError(f"{product(trt)} does not take the plan: {found}; build it with this version")
+        return found
+
+    return _opened(lambda: package, loaded, inputs, outputs)
+
+
+def _opened(
+    package: Callable[[], str],
+    load_engine: Callable[[Any, Machine], LoadedEngine],
+    inputs: Sequence[Binding],
+    outputs: Sequence[Binding],
+) -> TensorRTRunner:
+    """A runner of what `load_engine` gives; nothing of CUDA is left behind when that fails."""
+    from edgekit.runtime.tensorrt_runner import TensorRTRunner
+
     with ExitStack() as stack:
         cuda = open_cuda()
         stack.callback(cuda.close)
         cuda.enter()
         try:
-            trt = load(find_package())
+            trt = load(package())
             check_version(trt.__version__, package=trt.__name__)
             machine = machine_facts(trt, cuda)
-            loaded = _loaded(trt, content, recipe, machine, build_engine())
+            loaded = load_engine(trt, machine)
         except BuildError as problem:
             raise EngineError(str(problem)) from problem
         runner = TensorRTRunner(cuda, loaded, inputs, outputs, f"{machine.gpu}, {machine.sm}")
         stack.pop_all()
     return runner
+
+
+def _check_asked(accelerator: str | None) -> None:
+    if accelerator not in (None, "cuda"):
+        raise EngineError(f"accelerator '{accelerator}' was asked for, TensorRT runs on cuda")
 
 
 def check_version(version: str, *, package: str) -> None:
@@ -72,6 +139,8 @@ def check_version(version: str, *, package: str) -> None:
 
 def machine_facts(trt: Any, cuda: CudaApi) -> Machine:
     """What an engine that is built here belongs to."""
+    from edgekit.tensorrt.cache import Machine
+
     major, minor = cuda.compute_capability()
     return Machine(
         package=trt.__name__,
@@ -92,11 +161,13 @@ def l4t_release(text: str) -> str:
 
 def build_engine() -> Builder:
     """The builder, which runs in a process of its own."""
-    return cast(Builder, import_module("edgekit.tensorrt.building").build_engine)
+    return cast("Builder", import_module("edgekit.tensorrt.building").build_engine)
 
 
 def _loaded(trt: Any, content: bytes, recipe: Recipe, machine: Machine, build: Builder) -> LoadedEngine:
     """The engine, from the cache or new; one from the cache that TensorRT refuses is built again, once."""
+    from edgekit.tensorrt.cache import EngineCache, cache_folder
+
     cache = EngineCache(cache_folder())
     cached = cache.get(content, recipe, machine, build)
     loaded = _deserialized(trt, cached, recipe)
@@ -109,6 +180,8 @@ def _loaded(trt: Any, content: bytes, recipe: Recipe, machine: Machine, build: B
 
 
 def _deserialized(trt: Any, cached: CachedEngine, recipe: Recipe) -> LoadedEngine | str:
+    from edgekit.runtime.tensorrt_runner import deserialize
+
     return deserialize(trt, cached.plan, host_code=recipe.version_compatible)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module, metadata, util
+from importlib import import_module, util
+from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 from edgekit.errors import EngineError, did_you_mean
@@ -31,6 +32,7 @@ class Runner(Protocol):
     """One opened model. Arrays come and go in the bindings' order, already checked and in the bindings' dtypes."""
 
     accelerator: str  # what runs it, as far as it can be known: "cpu (XNNPACK)"
+    notes: tuple[str, ...]  # what of it runs elsewhere, and what was there and did not take
     shapes: tuple[tuple[int | None, ...], ...]  # of the inputs; None where the engine takes any size
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
@@ -42,11 +44,33 @@ class Runner(Protocol):
 
 
 @runtime_checkable
+class FillingRunner(Protocol):
+    """A runner that writes outputs where it is told, without one more copy."""
+
+    def run_into(self, arrays: Sequence[Array], outputs: Sequence[Array]) -> None:
+        """Run once into contiguous, writable arrays of the engine's dtypes and shapes. Raises EngineError."""
+        ...
+
+
+@runtime_checkable
 class GpuRunner(Protocol):
     """A runner on a GPU: it also takes arrays that are there already (DeviceArray), and times its stages."""
 
     def timed_run(self, arrays: Sequence[Array]) -> StageTimes:
         """Run once and drop the outputs."""
+        ...
+
+    def layer_times(self, arrays: Sequence[Array], *, runs: int) -> list[list[tuple[str, float]]]:
+        """Each layer's name and milliseconds, for each run."""
+        ...
+
+
+@runtime_checkable
+class FarRunner(Protocol):
+    """A runner on another machine, where the way there costs more than a run."""
+
+    def run_each(self, runs: Iterable[Sequence[Array]]) -> list[list[Array]]:
+        """Run several times in one go. The arrays of a run may change when the next one is asked for."""
         ...
 
 
@@ -65,25 +89,31 @@ class Engine(Protocol):
         *,
         threads: int,
         recipe: Recipe | None = None,
+        accelerator: str | None = None,
     ) -> Runner:
         """Open verified bytes. Raises EngineError when the engine refuses them or cannot be imported.
 
-        `recipe` says how TensorRT builds from them; the other engines run files as they are.
+        `recipe` says how TensorRT builds from them; the other engines run files as they are. `accelerator` is one that
+        must run the model, or at least a part of it ("cpu", "cuda", "xnnpack", the path of a LiteRT delegate); None
+        takes the fastest that is there. EngineError where it is not there, or did not take.
         """
         ...
 
 
-TENSORRT = "tensorrt"
+_DIST_INFO = ".dist-info"
+TENSORRT, TENSORRT_RTX = "tensorrt", "tensorrt-rtx"
+PLAN = "tensorrt"  # the format of variants that are engines themselves
 _MODULES: Mapping[str, str] = {  # in order of preference; TensorRT runs variants that carry a recipe for it
     TENSORRT: "edgekit.runtime.engine_tensorrt",
+    TENSORRT_RTX: "edgekit.runtime.engine_tensorrt_rtx",  # runs plans alone
     "litert": "edgekit.runtime.engine_litert",
     "onnxruntime": "edgekit.runtime.engine_onnx",
 }
 ENGINES = tuple(_MODULES)
 LEAST_TENSORRT = "10.3"
 PLAN_REFUSED = (
-    "it is a TensorRT engine, which holds code and runs on a machine like that which built it alone; this edgekit runs "
-    "the engines that a device builds itself, and no others: pack ONNX"
+    "it is a TensorRT engine, which holds code, and no key that is trusted here signed the bundle: sign it (edgekit "
+    "sign) with a key of this device's trust folder, or pack ONNX, from which the device builds its own"
 )
 
 
@@ -94,21 +124,57 @@ def load_engine(name: str) -> Engine:
     return cast(Engine, import_module(_MODULES[name]))
 
 
-def find_engines() -> dict[str, EngineStatus]:
-    """The status of every engine that this edgekit knows, by name."""
-    return {name: load_engine(name).find() for name in ENGINES}
+def find_engines(names: Collection[str] = ENGINES) -> dict[str, EngineStatus]:
+    """The status of every engine that this edgekit knows, by name; with `names`, of these alone."""
+    return {name: load_engine(name).find() for name in ENGINES if name in names}
+
+
+class Shelf(Protocol):
+    """Where engines come from: this machine, or a device that runs them for us."""
+
+    def find(self, names: Collection[str]) -> Mapping[str, EngineStatus]:
+        """The status of these engines, by name."""
+        ...
+
+    def load(self, name: str) -> Engine:
+        """An engine that `find` says is there. Raises EngineError."""
+        ...
+
+
+class _Here:
+    """The engines of this machine."""
+
+    def find(self, names: Collection[str]) -> Mapping[str, EngineStatus]:
+        return find_engines(names)
+
+    def load(self, name: str) -> Engine:
+        return load_engine(name)
+
+
+HERE: Shelf = _Here()
 
 
 def engines_of(variant: Variant) -> tuple[str, ...]:
     """The engines that can run a variant, the best first: TensorRT before its own where it carries a recipe."""
-    return (variant.engine,) if variant.tensorrt is None else (TENSORRT, variant.engine)
+    if variant.tensorrt is None or variant.format == PLAN:
+        return (variant.engine,)
+    return (TENSORRT, variant.engine)
 
 
-def why_not(variant: Variant, engines: Mapping[str, EngineStatus], engine: str | None = None) -> str | None:
-    """Why a variant cannot run on `engine` (default: its own) where `engines` are installed, or None when it can."""
+def why_not(
+    variant: Variant,
+    engines: Mapping[str, EngineStatus],
+    engine: str | None = None,
+    *,
+    plan_refused: str | None = PLAN_REFUSED,
+) -> str | None:
+    """Why a variant cannot run on `engine` (default: its own) where `engines` are installed, or None when it can.
+
+    `plan_refused` is None where a key which counts here signed the bundle: else no engine is loaded that holds code.
+    """
     name = engine or variant.engine
-    if variant.format == "tensorrt":
-        return PLAN_REFUSED
+    if variant.format == PLAN and plan_refused is not None:
+        return plan_refused
     if name not in engines:
         return f"this edgekit has no engine '{name}'"
     status = engines[name]
@@ -137,11 +203,33 @@ def check_tensors(bindings: Sequence[Binding], dtypes: Mapping[str, str], side: 
 
 def installed_version(module: str, distributions: Sequence[str]) -> tuple[str, str] | None:
     """(distribution, version) of an importable top-level module, or None; the module itself is not imported."""
-    if util.find_spec(module) is None:
+    spec = util.find_spec(module)
+    if spec is None:
         return None
     for distribution in distributions:
-        try:
-            return distribution, metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
+        version = _version_beside(spec.origin, distribution) or _version(distribution)
+        if version is not None:
+            return distribution, version
     return module, "0 (no package metadata)"
+
+
+def _version_beside(origin: str | None, distribution: str) -> str | None:
+    """From the name of the folder that an installer leaves beside a package, NAME-VERSION.dist-info.
+
+    importlib.metadata, which tells it everywhere, takes longer to import than a small model to open.
+    """
+    if origin is None:
+        return None
+    name = f"{distribution.replace('-', '_')}-"
+    beside = (entry.name for entry in Path(origin).parent.parent.iterdir())  # a glob takes many times as long
+    found = [entry for entry in beside if entry.startswith(name) and entry.endswith(_DIST_INFO)]
+    return found[0][len(name) : -len(_DIST_INFO)] if len(found) == 1 else None
+
+
+def _version(distribution: str) -> str | None:
+    from importlib import metadata
+
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -13,6 +13,7 @@ from edgekit.runtime.cuda_memory import DeviceArray
 from edgekit.tensors import Array, Quantization, TensorSpec
 
 Convert = Callable[[Array], Array]
+Fill = Callable[[Array, Array], None]  # what the engine gave, and where it is to be in the caller's dtype
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class OutputPort:
     spec: TensorSpec
     name: str
     convert: Convert | None
+    fill: Fill
 
 
 class Ports:
@@ -49,6 +51,8 @@ class Ports:
         self.outputs = outputs
         self._takes = [(port.name, port.dtype, port.common_shape, port.convert) for port in inputs]
         self._gives = [(port.name, port.convert) for port in outputs]
+        self._known_out: dict[str, Array] = {}  # found right the last time
+        self.as_given = all(convert is None for _, convert in self._gives)  # outputs go to the caller unchanged
 
     def take_common(self, inputs: Mapping[str, Array]) -> list[Array] | None:
         """The engine's arrays when `inputs` is one plain sample for each port, else None."""
@@ -68,6 +72,32 @@ class Ports:
             name: result if convert is None else convert(result)
             for (name, convert), result in zip(self._gives, results)  # noqa: B905  # hot path
         }
+
+    def fill(self, results: Sequence[Array], out: Mapping[str, Array], where: str) -> None:
+        """Write what the engine gave into the caller's arrays. Raises DataError on another shape."""
+        for port, result in zip(self.outputs, results, strict=True):
+            target = out[port.name]
+            if result.shape != target.shape:
+                raise DataError(f"{where}: out '{port.name}' has shape {target.shape}, the model gives {result.shape}")
+            port.fill(result, target)
+
+    def check_out(self, out: Mapping[str, Array], where: str) -> None:
+        """Raise DataError unless `out` has an array for each output to write to; the same ones again need no check."""
+        known = self._known_out
+        if known and len(out) == len(known) and all(out.get(name) is array for name, array in known.items()):
+            return
+        self._known_out = {}
+        names = [port.name for port in self.outputs]
+        if sorted(out) != sorted(names):
+            raise DataError(f"{where}: out has {', '.join(out) or 'nothing'}, expected {', '.join(names)}")
+        for port in self.outputs:
+            target = out[port.name]
+            if not isinstance(target, np.ndarray):
+                raise DataError(f"{where}: out '{port.name}' is a {type(target).__name__}, expected a numpy array")
+            port.spec.check(target, where=f"{where}: out")
+            if not (target.flags.writeable and target.flags.c_contiguous):
+                raise DataError(f"{where}: out '{port.name}' is read-only or has gaps, expected a plain array")
+        self._known_out = dict(out)
 
     def check(self, inputs: Mapping[str, Array], where: str) -> None:
         """Raise DataError unless `inputs` has exactly these names, each of its shape and dtype."""
@@ -109,6 +139,32 @@ class Ports:
             return dict(pieces[0])
         return {port.name: np.concatenate([piece[port.name] for piece in pieces]) for port in self.outputs}
 
+    def joins(self, samples: Sequence[Mapping[str, Array]]) -> bool:
+        """Whether checked `samples` fit into one run: the file takes any number, and their other sizes are equal."""
+        open_batch = all(port.batched and port.engine_shape[0] is None for port in self.inputs)
+        gives_batch = all(port.spec.shape[:1] == (None,) for port in self.outputs)
+        return (
+            open_batch
+            and gives_batch
+            and all(
+                isinstance(sample[port.name], np.ndarray)
+                and sample[port.name].shape[1:] == samples[0][port.name].shape[1:]
+                for sample in samples
+                for port in self.inputs
+            )
+        )
+
+    def joined(self, samples: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        """One after the other along the batch."""
+        return {port.name: np.concatenate([sample[port.name] for sample in samples]) for port in self.inputs}
+
+    def split(self, results: Mapping[str, Array], samples: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+        """The results of `joined`, for each of the samples."""
+        counts = [len(sample[self.inputs[0].name]) for sample in samples]
+        ends = np.cumsum(counts)[:-1]
+        parts = {name: np.split(result, ends) for name, result in results.items()}
+        return [{name: part[index] for name, part in parts.items()} for index in range(len(samples))]
+
     def _split(self, inputs: Mapping[str, Array], samples: int, step: int, where: str) -> list[list[Array]]:
         if samples % step:
             raise DataError(f"{where}: {samples} samples given, this variant takes a multiple of {step}")
@@ -136,11 +192,15 @@ def input_port(spec: TensorSpec, binding: Binding, shape: tuple[int | None, ...]
 def output_port(spec: TensorSpec, binding: Binding, *, raw: bool) -> OutputPort:
     """The port of one output."""
     if raw:
-        return OutputPort(TensorSpec(spec.name, spec.shape, binding.dtype), spec.name, None)
+        return OutputPort(TensorSpec(spec.name, spec.shape, binding.dtype), spec.name, None, _copy)
     dtype = np.dtype(spec.dtype)
     if binding.quantization is not None:
-        return OutputPort(spec, spec.name, _dequantizer(binding.quantization, dtype))
-    return OutputPort(spec, spec.name, None if spec.dtype == binding.dtype else lambda array: array.astype(dtype))
+        convert = _dequantizer(binding.quantization, dtype)
+        into = _dequantizer_into(binding.quantization) if spec.dtype == "float32" else _converted_into(convert)
+        return OutputPort(spec, spec.name, convert, into)
+    if spec.dtype == binding.dtype:
+        return OutputPort(spec, spec.name, None, _copy)
+    return OutputPort(spec, spec.name, lambda array: array.astype(dtype), _cast)
 
 
 def _input_convert(seen: TensorSpec, binding: Binding, raw: bool) -> Convert | None:
@@ -198,6 +258,29 @@ def _dequantizer(quantization: Quantization, dtype: np.dtype[np.generic]) -> Con
         return real if real.dtype is dtype else real.astype(dtype)
 
     return dequantize
+
+
+def _dequantizer_into(quantization: Quantization) -> Fill:
+    scale = np.asarray(quantization.scale, np.float32)
+    zero_point = np.asarray(quantization.zero_point, np.float32)
+
+    def dequantize(stored: Array, real: Array) -> None:
+        np.subtract(stored, zero_point, out=real, dtype=np.float32)
+        np.multiply(real, scale, out=real)
+
+    return dequantize
+
+
+def _converted_into(convert: Convert) -> Fill:
+    return lambda stored, real: np.copyto(real, convert(stored))
+
+
+def _copy(source: Array, target: Array) -> None:
+    np.copyto(target, source)
+
+
+def _cast(source: Array, target: Array) -> None:
+    np.copyto(target, source, casting="unsafe")
 
 
 def _caster(name: str, source: np.dtype[np.generic], target: np.dtype[np.generic]) -> Convert:

@@ -10,6 +10,8 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -17,9 +19,11 @@ from edgekit.bundle import Bundle
 from edgekit.errors import EngineError
 from edgekit.manifest import Member
 from edgekit.runtime.choosing import Choice, Rejected, ranked
-from edgekit.runtime.engines import EngineStatus, find_engines
+from edgekit.runtime.engines import HERE, EngineStatus, Shelf, find_engines
 from edgekit.runtime.golden import GoldenResult, check_golden, read_golden
+from edgekit.runtime.memory import peak_rss_bytes
 from edgekit.runtime.opening import open_session
+from edgekit.runtime.profiling import Profile
 from edgekit.runtime.session import Session
 from edgekit.runtime.timing import Stages, Timing, measure
 
@@ -52,6 +56,7 @@ class Benched:
     choice: Choice
     timing: Timing
     stages: Stages | None = None  # on a GPU, of as many more runs
+    profile: Profile | None = None  # where it was asked for, of as many more runs
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ class BenchReply:
 
     results: tuple[Benched, ...]
     rejected: tuple[Rejected, ...]
+    # The most memory that the measuring process held at once: Python, numpy, the engine and all variants together. None
+    # where the system does not say.
+    peak_rss_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,32 +106,48 @@ def bench(
     threads: int,
     progress: Progress,
     strict: bool = True,
+    trust: Path | None = None,
+    profile: bool = False,
 ) -> BenchReply:
     """Measure variants in turns on the first golden input; None stands for the best that runs here.
 
-    A variant that does not open is an EngineError, or unless `strict` among the rejected.
+    A variant that does not open is an EngineError, or unless `strict` among the rejected; `trust` as for `open_bundle`.
     """
     sample = {name: array[:1] for name, array in read_golden(bundle).inputs.items()}
     with ExitStack() as stack:
-        sessions, rejected = _open_each(bundle, variants, threads, stack, strict)
+        open_one = partial(open_session, bundle, threads=threads, trust=trust)
+        sessions, rejected = open_each(open_one, variants, stack, strict)
         progress(f"measuring {', '.join(sessions) or 'nothing'}: {warmup} warm-up and {runs} timed runs each")
         calls = {name: _call(session, sample) for name, session in sessions.items()}
         timings = measure(calls, warmup=warmup, runs=runs)
         results = tuple(
-            Benched(session.choice, timings[name], session.stages(sample, warmup=warmup, runs=runs))
+            Benched(
+                session.choice,
+                timings[name],
+                session.stages(sample, warmup=warmup, runs=runs),
+                session.profile(sample, warmup=warmup, runs=runs) if profile else None,
+            )
             for name, session in sessions.items()
         )
-    return BenchReply(results, rejected)
+    return BenchReply(results, rejected, peak_rss_bytes())
 
 
 def golden(
-    bundle: Bundle, variants: Sequence[str | None], *, threads: int, progress: Progress, strict: bool = True
+    bundle: Bundle,
+    variants: Sequence[str | None],
+    *,
+    threads: int,
+    progress: Progress,
+    strict: bool = True,
+    trust: Path | None = None,
+    shelf: Shelf = HERE,
 ) -> GoldenReply:
-    """Hold variants to the golden outputs, each within its own tolerance; `strict` as for `bench`."""
+    """Hold variants to the golden outputs, each within its own tolerance; `strict` and `trust` as for `bench`."""
     vectors = read_golden(bundle)
     results = []
     with ExitStack() as stack:
-        sessions, rejected = _open_each(bundle, variants, threads, stack, strict)
+        open_one = partial(open_session, bundle, threads=threads, trust=trust, shelf=shelf)
+        sessions, rejected = open_each(open_one, variants, stack, strict)
         for name, session in sessions.items():
             progress(f"comparing {name} with the golden outputs")
             results.append(check_golden(session, vectors, limit=bundle.variant(name).golden_tolerance))
@@ -135,15 +159,15 @@ def every_variant(bundle: Bundle) -> list[str]:
     return [variant.id for variant in ranked(bundle.manifest.variants)]
 
 
-def _open_each(
-    bundle: Bundle, variants: Sequence[str | None], threads: int, stack: ExitStack, strict: bool
+def open_each(
+    open_one: Callable[..., Session], variants: Sequence[str | None], stack: ExitStack, strict: bool
 ) -> tuple[dict[str, Session], tuple[Rejected, ...]]:
     """Sessions by variant id. What is asked for by name must open; of all variants, those that cannot are rejected."""
     sessions: dict[str, Session] = {}
     rejected: list[Rejected] = []
     for variant in variants:
         try:
-            session = stack.enter_context(open_session(bundle, variant=variant, threads=threads))
+            session = stack.enter_context(open_one(variant=variant))
         except EngineError as problem:
             if strict or variant is None:
                 raise

@@ -17,6 +17,7 @@ from edgekit.runtime.cuda import CudaApi
 from edgekit.runtime.cuda_graphs import Repeated
 from edgekit.runtime.cuda_memory import Buffer, DeviceArray
 from edgekit.runtime.engines import check_tensors
+from edgekit.runtime.tensorrt_profiling import Layer, layer_times
 from edgekit.runtime.timing import StageTimes
 from edgekit.tensorrt.bindings import ERROR_SEVERITIES, make_logger
 from edgekit.tensors import Array
@@ -72,6 +73,7 @@ class TensorRTRunner:
         engine = loaded.engine
         _check(loaded, inputs, outputs)
         self.accelerator = f"cuda ({gpu})"
+        self.notes: tuple[str, ...] = ()
         self.shapes = tuple(_open_shape(engine.get_tensor_shape(binding.tensor)) for binding in inputs)
         self._cuda = cuda
         self._loaded: LoadedEngine | None = loaded
@@ -98,6 +100,18 @@ class TensorRTRunner:
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Copy in, run, copy out; a DeviceArray is read where it is. Raises EngineError."""
+        self._run(arrays)
+        return [view.copy() for view in self._results]
+
+    def run_into(self, arrays: Sequence[Array], outputs: Sequence[Array]) -> None:
+        """`run`, straight from pinned memory into these arrays. Raises EngineError, also on another shape."""
+        self._run(arrays)
+        for (name, _), view, output in zip(self._outputs, self._results, outputs, strict=True):
+            if view.shape != output.shape:
+                raise EngineError(f"output '{name}' has shape {view.shape}, out has {output.shape}")
+            output[...] = view
+
+    def _run(self, arrays: Sequence[Array]) -> None:
         self._cuda.enter()
         try:
             uploads = self._prepare(arrays)
@@ -108,7 +122,6 @@ class TensorRTRunner:
         except BaseException:
             self._forget()
             raise
-        return [view.copy() for view in self._results]
 
     def timed_run(self, arrays: Sequence[Array]) -> StageTimes:
         """`run` with an event of CUDA between its stages; the outputs are dropped. Raises EngineError."""
@@ -119,6 +132,23 @@ class TensorRTRunner:
             self._forget()
             raise
         return times
+
+    def layer_times(self, arrays: Sequence[Array], *, runs: int) -> list[list[Layer]]:
+        """Each layer's name and milliseconds, for each of `runs`, in the engine's first profile. Raises EngineError."""
+        self._cuda.enter()
+        loaded = self._loaded
+        if loaded is None:
+            raise EngineError("the engine is closed; open it again")
+        try:
+            self._upload(self._prepare(arrays))
+            shapes = {name: array.shape for (name, _), array in zip(self._inputs, arrays, strict=True)}
+            return layer_times(
+                loaded.trt, loaded.engine, shapes, self._addresses, stream=self._stream,
+                synchronize=self._cuda.synchronize, runs=runs,
+            )  # fmt: skip
+        except BaseException:
+            self._forget()
+            raise
 
     def close(self) -> None:
         """Free everything; what is left is freed even when CUDA fails at a part of it. A second close is harmless."""

@@ -42,6 +42,14 @@ class DataType(enum.Enum):
     BF16 = 7
 
 
+class IProfiler:
+    def __init__(self) -> None:
+        pass
+
+    def report_layer_time(self, layer_name: str, ms: float) -> None:
+        raise NotImplementedError
+
+
 class Severity(enum.Enum):
     INTERNAL_ERROR = 0
     ERROR = 1
@@ -71,7 +79,7 @@ class FakeTensorRT(ModuleType):
         super().__init__(name)
         self.__version__ = version
         self.ILogger, self.TensorIOMode, self.TensorLocation = ILogger, TensorIOMode, TensorLocation
-        self.DataType = DataType
+        self.DataType, self.IProfiler = DataType, IProfiler
         self.live: weakref.WeakSet[Any] = weakref.WeakSet()
         self.given: list[bytes] = []  # to deserialize
         self.host_code: list[bool] = []
@@ -134,6 +142,7 @@ class IExecutionContext:
     def __init__(self, trt: FakeTensorRT, logger: ILogger, facts: Mapping[str, Any]) -> None:
         self._trt, self._logger, self._facts = trt, logger, facts
         self._batch = 0
+        self.profiler: IProfiler | None = None
         self._addresses: dict[str, int] = {}
         trt.live.add(self)
 
@@ -161,6 +170,9 @@ class IExecutionContext:
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         self._trt.cuda.calls.append("execute")
+        if self.profiler is not None:
+            self.profiler.report_layer_time("gemm", 2.0)
+            self.profiler.report_layer_time("reformat", 0.5)
         capturing = self._trt.cuda.calls[-2] == "begin_capture"
         if self._facts.get("execute") == "refused" or (self._facts.get("capture") == "refused" and capturing):
             self._logger.log(Severity.ERROR, "Error Code 1: Cuda Runtime (operation not permitted)")

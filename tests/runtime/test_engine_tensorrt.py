@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,47 +13,11 @@ from edgekit.runtime import Rejected, engine_onnx, engine_tensorrt, open_bundle
 from edgekit.runtime.engines import EngineStatus
 from edgekit.tensorrt.cache import cache_folder
 from edgekit.tensorrt.recipe import Recipe
-from tests.runtime.fake_tensorrt import VERSION, FakeTensorRT, plan
+from tests.runtime.fake_board import Board
+from tests.runtime.fake_tensorrt import VERSION, plan
 from tests.runtime.recording_cuda import RecordingCuda
 from tests.runtime.test_device_arrays import There
-from tests.tensorrt.builders import FakeBuilder
-from tests.tiny_models import IMAGES, Part, expected, float_onnx, float_tflite, int8_tflite, pack
-
-
-class Board:
-    """A machine with TensorRT and a GPU, both fakes."""
-
-    def __init__(self) -> None:
-        self.cudas: list[RecordingCuda] = []
-        self.devices = 1
-        self.trt = FakeTensorRT(RecordingCuda())
-        self.builder = FakeBuilder(plan())
-
-    def open_cuda(self) -> RecordingCuda:
-        if not self.devices:
-            raise EngineError("cudaErrorNoDevice (100) when looking for a GPU: no GPU is visible")
-        cuda = RecordingCuda()
-        self.cudas.append(cuda)
-        self.trt.cuda = cuda
-        return cuda
-
-    def left(self) -> set[str]:
-        return set().union(*(cuda.live for cuda in self.cudas)) | {
-            f"open {index}" for index, cuda in enumerate(self.cudas) if cuda.closed != 1
-        }
-
-
-@pytest.fixture
-def board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Board:
-    made = Board()
-    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(sys.modules, "tensorrt", made.trt)
-    found = {"tensorrt": ("tensorrt", VERSION)}
-    monkeypatch.setattr(engine_tensorrt, "installed_version", lambda module, names: found.get(module))
-    monkeypatch.setattr(engine_tensorrt, "find_package", lambda: "tensorrt")
-    monkeypatch.setattr(engine_tensorrt, "open_cuda", made.open_cuda)
-    monkeypatch.setattr(engine_tensorrt, "build_engine", lambda: made.builder)
-    return made
+from tests.tiny_models import IMAGES, Part, expected, float_onnx, int8_tflite, pack
 
 
 @pytest.fixture(scope="module")
@@ -151,23 +114,6 @@ class TestChoosing:
         monkeypatch.setattr(engine_onnx, "find", lambda: missing)
         with pytest.raises(EngineError, match=r"on tensorrt: cudaErrorNoDevice.*; on onnxruntime: engine 'onnx"):
             open_bundle(bundle, variant="onnx-fp32")
-
-
-class TestPlans:
-    def test_an_engine_in_a_bundle_is_refused(self, board: Board, tmp_path: Path) -> None:
-        path = pack(tmp_path, (Part("tensorrt", "fp16", plan(), "tensorrt", dtype="float32"),))
-        with pytest.raises(
-            EngineError, match=r"variant 'tensorrt-fp16' does not run here: it is a TensorRT engine, whi"
-        ):
-            open_bundle(path)
-        assert board.trt.given == []
-
-    def test_beside_it_others_run(self, board: Board, tmp_path: Path) -> None:
-        tflite = Part("tflite", "fp32", float_tflite(), "litert")
-        path = pack(tmp_path, (Part("tensorrt", "fp16", plan(), "tensorrt", dtype="float32"), tflite))
-        with open_bundle(path) as session:
-            (rejected,) = session.choice.rejected
-            assert "runs the engines that a device builds itself, and no others" in rejected.reason
 
 
 class TestCache:

@@ -14,7 +14,7 @@ from tests.tiny_models import Part
 
 def test_engines_are_found_here() -> None:
     found = find_engines()
-    assert list(found) == ["tensorrt", "litert", "onnxruntime"]
+    assert list(found) == ["tensorrt", "tensorrt-rtx", "litert", "onnxruntime"]
     assert found["litert"].package == "ai-edge-litert"
     assert found["onnxruntime"].package == "onnxruntime"
 
@@ -64,4 +64,4 @@ def test_why_not() -> None:
     assert why_not(variant, status("1.3.9")) == "ai-edge-litert 1.3.9 is older than 1.4: pip install it"
     assert why_not(variant, status(None)) == "engine 'litert' is not installed: pip install it"
     assert why_not(variant, {}) == "this edgekit has no engine 'litert'"
-    assert engines.ENGINES == ("tensorrt", "litert", "onnxruntime")
+    assert engines.ENGINES == ("tensorrt", "tensorrt-rtx", "litert", "onnxruntime")

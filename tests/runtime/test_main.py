@@ -26,7 +26,7 @@ def test_probe(ask: Any) -> None:
     assert code == 0
     assert reply["event"] == "result"
     assert reply["cpus"] >= 1
-    assert [engine["name"] for engine in reply["engines"]] == ["tensorrt", "litert", "onnxruntime"]
+    assert [engine["name"] for engine in reply["engines"]] == ["tensorrt", "tensorrt-rtx", "litert", "onnxruntime"]
 
 
 def test_run(ask: Any, tiny_bundle: Path, tmp_path: Path) -> None:

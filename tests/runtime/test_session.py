@@ -8,7 +8,7 @@ import pytest
 
 from edgekit.errors import DataError, EngineError
 from edgekit.runtime import Session, open_bundle
-from tests.tiny_models import IMAGES, INPUT_QUANTIZATION, INPUTS, OUTPUT_QUANTIZATION, OUTPUTS, expected
+from tests.tiny_models import IMAGES, INPUT_QUANTIZATION, INPUTS, OUTPUT_QUANTIZATION, OUTPUTS, SOUNDS, expected, pack
 
 VARIANTS = ["tflite-fp32", "tflite-int8", "onnx-fp32"]
 FLOAT_VARIANTS = ["tflite-fp32", "onnx-fp32"]
@@ -161,3 +161,18 @@ class TestBenchmark:
 def test_what_is_no_dict_is_refused_in_words(wrong: object, session: Session) -> None:
     with pytest.raises(DataError, match="run takes a dict of arrays by input name, got"):
         session.run(wrong)  # type: ignore[arg-type]
+
+
+def test_raw_samples_become_what_run_takes(tmp_path: Path) -> None:
+    samples = np.array([16384, -16384], np.int16)
+    with open_bundle(pack(tmp_path, inputs=SOUNDS), variant="onnx-fp32") as session:
+        ready = session.preprocess({"image": np.stack([samples, samples])})
+        np.testing.assert_array_equal(ready["image"], np.array([[0.5, -0.5, 0, 0]] * 2, np.float32))
+        np.testing.assert_allclose(session.run(ready)["scores"], expected(ready["image"]), atol=1e-6)
+        with pytest.raises(DataError, match=r"tiny-1\.0\.0\.edgekit: unknown input 'imag'; did you mean 'image'"):
+            session.preprocess({"imag": samples})
+
+
+def test_nothing_is_prepared_where_nothing_is_declared(tmp_path: Path) -> None:
+    with open_bundle(pack(tmp_path)) as session, pytest.raises(DataError, match="no preprocessing is declared"):
+        session.preprocess({"image": IMAGES})

@@ -28,7 +28,7 @@ def test_objects_have_no_other_names(binding: str) -> None:
     runtime = trt.Runtime(logger)
     engine = runtime.deserialize_cuda_engine(plan())
     assert engine is not None
-    for made in (runtime, engine, engine.create_execution_context(), logger):
+    for made in (runtime, engine, engine.create_execution_context(), logger, fake_tensorrt.IProfiler()):
         used = {name for name in dir(made) if not name.startswith("_")}
         assert used <= {*NAMES[binding][type(made).__name__]}, type(made).__name__
     assert {type(made).__name__ for made in (runtime, engine)} == {Runtime.__name__, ICudaEngine.__name__}
