@@ -54,6 +54,8 @@ def choose(variants: Sequence[Variant], options: Options, *, where: str) -> Choi
 
 
 def _refusal(variant: Variant) -> str | None:
+    if variant.state is not None:
+        return "it keeps state from call to call, which this exporter does not hand on"
     if variant.format not in (ONNX, PLAN):
         return f"Triton has no backend of its own for {variant.format}"
     if variant.format == PLAN and variant.engine != PLAN:

@@ -25,7 +25,7 @@ _DATA_TYPES = {  # the table "Datatypes" of model_configuration.md
     **{f"float{bits}": f"TYPE_FP{bits}" for bits in (16, 32, 64)},
 }
 _ACCELERATED = {"fp16": "FP16", "int8": "INT8"}  # the precision that TensorRT may use; of others, FP32
-_HEADER = "# Written by edgekit. All versions of this model share this file.\n"
+HEADER = "# Written by edgekit. All versions of this model share this file.\n"
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,33 @@ def config_text(facts: Facts, options: Options) -> str:
         ("max_batch_size", facts.max_batch_size),
         *(("input", Message(_tensor(tensor, batched))) for tensor in facts.signature.inputs),
         *(("output", Message((*_tensor(tensor, batched), *_labels(tensor, facts)))) for tensor in outputs),
-        ("version_policy", _version_policy(options.version_policy)),
+        ("version_policy", version_policy(options.version_policy)),
         *_dynamic_batching(facts, options),
         *_instance_group(options),
         *_optimization(facts, options),
         *(("model_warmup", message) for message in _warmup(facts)),
     ]
-    return _HEADER + to_text(Message(fields))
+    return HEADER + to_text(Message(fields))
 
 
 def _tensor(tensor: Tensor, batched: bool) -> Fields:
     dims = tensor.shape[1:] if batched else tensor.shape  # where Triton batches, it adds the batch itself
     fields: Fields = (
         ("name", tensor.binding.tensor),
-        ("data_type", Enumerator(_DATA_TYPES[tensor.binding.dtype])),
-        ("dims", _dims(dims)),
+        ("data_type", data_type(tensor.binding.dtype)),
+        ("dims", dims_of(dims)),
     )
     # `dims` may not be empty: one number for each sample is [ 1 ] to clients and nothing beside the batch to the model.
     return (*fields, ("reshape", Message([("shape", ())]))) if batched and not dims else fields
 
 
-def _dims(shape: Shape) -> tuple[int, ...]:
+def data_type(dtype: str) -> Enumerator:
+    """Triton's word for a numpy dtype."""
+    return Enumerator(_DATA_TYPES[dtype])
+
+
+def dims_of(shape: Shape) -> tuple[int, ...]:
+    """As `dims` have it: an open size is -1, and no size at all is 1."""
     return tuple(-1 if size is None else size for size in shape) or (1,)
 
 
@@ -79,7 +85,8 @@ def _labels(tensor: Tensor, facts: Facts) -> Fields:
     return [("label_filename", LABELS_FILE)] if tensor.binding.name == facts.labelled else []
 
 
-def _version_policy(words: str) -> Message:
+def version_policy(words: str) -> Message:
+    """Of --version-policy."""
     kind, _, numbers = words.partition(":")
     if kind == "all":
         return Message([("all", Message())])
@@ -133,8 +140,8 @@ def _warmup_input(sample: Sample, facts: Facts) -> Message:
     (dtype,) = [tensor.binding.dtype for tensor in facts.signature.inputs if tensor.binding.tensor == sample.input]
     values = Message(
         [
-            ("data_type", Enumerator(_DATA_TYPES[dtype])),
-            ("dims", _dims(sample.values.shape)),
+            ("data_type", data_type(dtype)),
+            ("dims", dims_of(sample.values.shape)),
             ("input_data_file", sample.file),
         ]
     )

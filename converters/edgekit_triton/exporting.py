@@ -15,8 +15,9 @@ from edgekit.strict import parse
 from edgekit_triton.batching import NO_BATCHING, max_batch_size
 from edgekit_triton.choosing import PLAN, Choice, choose
 from edgekit_triton.config import CONFIG_FILE, LABELS_FILE, MODEL_FILES, Facts, config_text
+from edgekit_triton.ensemble import ENSEMBLE, companions, write_companion
 from edgekit_triton.options import Options
-from edgekit_triton.repository import check_shared, find_place, publish_model, staging
+from edgekit_triton.repository import Place, check_shared, find_place, publish_model, staging
 from edgekit_triton.signature import read_signature
 from edgekit_triton.warmup import FOLDER, Sample, warmup_samples
 
@@ -28,7 +29,10 @@ _PLAN_NOTE = (
 
 @dataclass(frozen=True)
 class TritonExporter:
-    """Writes `NAME/config.pbtxt`, `NAME/VERSION/model.onnx` (or `model.plan`), labels and warm-up files."""
+    """Writes `NAME/config.pbtxt`, `NAME/VERSION/model.onnx` (or `model.plan`), labels and warm-up files.
+
+    Where the bundle declares preprocessing, `NAME-preprocessing` and `NAME-ensemble` stand beside it.
+    """
 
     options: Options = Options()  # noqa: RUF009  # frozen
 
@@ -59,9 +63,38 @@ class TritonExporter:
             shared = {CONFIG_FILE: config_text(facts, options).encode()} | ({LABELS_FILE: labels} if labels else {})
             check_shared(place, shared)
             _write_beside(staged, shared, facts.samples)
-            files = publish_model(staged, place)
-        notes = (*notes, *_notes(choice.variant, facts))
+            before, after = _staged_companions(facts, manifest, options, labels, place=place, folder=folder)
+            # An ensemble comes last: a server that polls finds what it is made of.
+            staged_models = (*before, (staged, place), *after)
+            files = tuple(path for each, where in staged_models for path in publish_model(each, where))
+        notes = (*notes, *_notes(choice.variant, facts), *_ensemble_notes(facts, bool(after)))
         return Exported(place.folder, files, choice.variant.id, choice.reason, choice.left_out, notes)
+
+
+Staged = tuple[tuple[Path, Place], ...]
+
+
+def _staged_companions(
+    facts: Facts, manifest: Manifest, options: Options, labels: bytes | None, *, place: Place, folder: Path
+) -> tuple[Staged, Staged]:
+    """What is published before the model, and after it; of its version."""
+    staged = []
+    for companion in companions(facts, manifest, options, labels):
+        repository = place.folder.parent
+        where = find_place(repository, companion.name, version=place.version, replace=options.replace)
+        check_shared(where, companion.shared)
+        write_companion(companion, folder / companion.name, place.version)
+        staged.append((folder / companion.name, where))
+    return tuple(staged[:1]), tuple(staged[1:])
+
+
+def _ensemble_notes(facts: Facts, ensemble: bool) -> tuple[str, ...]:
+    if not ensemble:
+        return ()
+    return (
+        f"'{facts.name}{ENSEMBLE}' takes raw pixels or samples, '{facts.name}' its own inputs: the server needs its "
+        "Python backend, with numpy; --no-preprocessing leaves the ensemble out",
+    )
 
 
 def _facts(

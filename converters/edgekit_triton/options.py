@@ -28,6 +28,7 @@ class Options:
     cpu: bool = False
     parallel: str = DATA  # each GPU has the whole model and requests of its own
     version_policy: str = "latest:1"  # "all", "latest:N" or "specific:1,3"
+    no_preprocessing: bool = False  # leave out the models that stand before this one
     tensorrt_accelerator: bool = False  # ONNX Runtime hands the graph to TensorRT
 
     def __post_init__(self) -> None:
