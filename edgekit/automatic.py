@@ -1,6 +1,6 @@
 """`precision = "auto"`: all that a target takes is made and timed; the fastest that keeps the metric stays.
 
-The time is that of this machine, which the notes say.
+The time is that of the device that the build was given, which the notes name.
 """
 
 from __future__ import annotations
@@ -58,8 +58,10 @@ def choose(
     refused: Mapping[str, str],
     model: ModelFacts,
     budget: Budget,
+    *,
+    device: str,
 ) -> Choice:
-    """Settle the automatic targets by `medians_ms` (variant id -> ms on this machine).
+    """Settle the automatic targets by `medians_ms` (variant id -> ms on `device`, its URL).
 
     `refused` says why candidates are not among the variants. Where nothing fits the budget, what loses least of the
     metric stays, so that the budget's verdict shows by how much. Raises ConversionError when a target has no candidate.
@@ -77,7 +79,7 @@ def choose(
             raise ConversionError(f"target '{target}': no precision could be made; {'; '.join(refused.values())}")
         taken = _best(candidates, budget)
         preferred[target] = taken.id
-        notes.append(_told(target, taken, candidates, budget, refused))
+        notes.append(_told(target, taken, candidates, budget, refused, device))
         losers |= {(target, item.id) for item in candidates if item is not taken}
     kept = (_without(item, losers) for item in variants)
     return Choice(tuple(item for item in kept if item.variant.targets), preferred, tuple(notes))
@@ -102,11 +104,12 @@ def _told(
     candidates: Sequence[Candidate],
     budget: Budget,
     refused: Mapping[str, str],
+    device: str,
 ) -> str:
     fitting = sorted((item for item in candidates if item.fits(budget)), key=lambda item: item.median_ms or 0.0)
     others = [_figures(item) for item in fitting if item is not taken]
     over = [_figures(item) for item in candidates if item not in fitting and item is not taken]
-    words = [f'{target}: precision "{AUTO}" took {_figures(taken)}, timed on this machine']
+    words = [f'{target}: precision "{AUTO}" took {_figures(taken)}, timed on {device}']
     words += [f"none of {counted(len(candidates), 'candidate')} fits the budget"] if not fitting else []
     words += [f"slower: {', '.join(others)}"] if others else []
     words += [f"over the budget or not run: {', '.join(over)}"] if over else []

@@ -7,7 +7,6 @@ disk and nothing in it is executed.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import stat
@@ -21,9 +20,11 @@ from types import TracebackType
 
 from edgekit import manifest as manifest_format
 from edgekit import signatures as signature_format
-from edgekit.errors import BundleError, did_you_mean
+from edgekit.errors import BundleError, ConfigError, did_you_mean
 from edgekit.files import UNREADABLE_ZIP, atomic
+from edgekit.hashing import new_sha256
 from edgekit.manifest import MANIFEST_MEMBER, Binding, Input, Manifest, Member, Variant
+from edgekit.preprocessing.declared import check_fits
 from edgekit.signatures import SIGNATURE_MEMBER, SIGNATURES_LIMIT_BYTES, Signature
 from edgekit.zip_layout import find_hole
 
@@ -129,7 +130,8 @@ class Bundle:
 
     def chunks(self, member: str) -> Iterator[bytes]:
         """`read` in pieces; BundleError may come after the last of them."""
-        listed, digest = self._listed(member), hashlib.sha256()
+        listed = self._listed(member)
+        digest = new_sha256(listed.bytes)
         with _damage_of(member, self.path.name), self._archive.open(member) as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
@@ -255,8 +257,10 @@ def _check_manifest(manifest: Manifest, where: str) -> None:
         _check_names(variant, "outputs", {item.name for item in manifest.outputs}, where)
         for binding in (*variant.inputs, *variant.outputs):
             _check_binding(binding, f"{where}: variant '{variant.id}'")
+        _check_state(variant, f"{where}: variant '{variant.id}'")
     for item in manifest.inputs:
         _check_range(item, where)
+        _check_preprocessing(item, where)
     for spec in (*(item.spec for item in manifest.inputs), *manifest.outputs):
         _check_dtype(spec.name, spec.dtype, where)
 
@@ -282,9 +286,32 @@ def _check_binding(binding: Binding, where: str) -> None:
         raise BundleError(f"{where}: '{binding.name}' has scale {quantization.scale}, expected a positive number")
 
 
+def _check_state(variant: Variant, where: str) -> None:
+    if variant.state is None:
+        return
+    tensors = variant.state.tensors
+    for side, bound in (("taken", variant.inputs), ("given", variant.outputs)):
+        state = [tensor.taken if side == "taken" else tensor.given for tensor in tensors]
+        for binding in state:
+            _check_binding(binding, where)
+        _check_unique([binding.tensor for binding in (*bound, *state)], f"tensors that are {side} include", where)
+    for tensor in tensors:
+        if not all(size > 0 for size in tensor.shape):
+            raise BundleError(f"{where}: state '{tensor.taken.name}' has shape {tensor.shape}, expected sizes above 0")
+
+
 def _check_range(item: Input, where: str) -> None:
     if item.range is not None and not (item.range[0] <= item.range[1] and math.isfinite(item.range[1] - item.range[0])):
         raise BundleError(f"{where}: input '{item.name}' has range {item.range}, expected least and most")
+
+
+def _check_preprocessing(item: Input, where: str) -> None:
+    if item.preprocessing is None:
+        return
+    try:
+        check_fits(item.preprocessing, item.spec, where=f"preprocessing of '{item.name}'")
+    except ConfigError as problem:
+        raise BundleError(f"{where}: {problem}; {_AGAIN}") from problem
 
 
 def _check_dtype(name: str, dtype: str, where: str) -> None:
@@ -314,7 +341,7 @@ def _check_digest(sha256: str, member: Member, where: str) -> None:
 
 def _check_source(source: Path, member: Member, where: str) -> bool:
     """Check a file against the manifest; returns whether deflating it saves anything."""
-    digest, deflater, deflated_bytes = hashlib.sha256(), zlib.compressobj(), 0
+    digest, deflater, deflated_bytes = new_sha256(member.bytes), zlib.compressobj(), 0
     for chunk in _chunks(source):
         digest.update(chunk)
         deflated_bytes += len(deflater.compress(chunk))

@@ -23,7 +23,7 @@ class Exported:
     """What an exporter wrote."""
 
     folder: Path
-    files: tuple[Path, ...]  # written or replaced, below `folder`
+    files: tuple[Path, ...]  # written or replaced, below `folder` and what stands beside it
     variant: str
     reason: str  # why this variant
     left_out: tuple[Rejected, ...]  # every other variant

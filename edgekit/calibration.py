@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from edgekit.data import Data, DataSource, load_data
 from edgekit.errors import ConfigError, DataError
 from edgekit.manifest import Input
+from edgekit.preprocessing.declared import Preprocessing
 from edgekit.tensors import TensorSpec
 
 LEAST_SAMPLES = 10
@@ -66,9 +67,14 @@ def check_samples(samples: int) -> None:
         raise ConfigError(f"calibration_samples is {samples}, expected at least {LEAST_SAMPLES}")
 
 
-def manifest_inputs(inputs: Sequence[TensorSpec], data: Data) -> tuple[Input, ...]:
-    """The model's inputs with the range of values that real samples have."""
-    return tuple(Input(spec.name, spec.shape, spec.dtype, _range(data, spec.name)) for spec in inputs)
+def manifest_inputs(
+    inputs: Sequence[TensorSpec], data: Data, preprocessing: Mapping[str, Preprocessing] | None = None
+) -> tuple[Input, ...]:
+    """The model's inputs with the range of values that real samples have, and what is declared of them by name."""
+    declared = preprocessing or {}
+    return tuple(
+        Input(spec.name, spec.shape, spec.dtype, _range(data, spec.name), declared.get(spec.name)) for spec in inputs
+    )
 
 
 def _range(data: Data, name: str) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 from edgekit.errors import ConversionError, did_you_mean
 from edgekit.manifest import FORMATS, Binding
 from edgekit.metadata import ModelMetadata
+from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Array, TensorSpec, check_finite
 from edgekit.tracing import Trace
 
@@ -68,6 +69,7 @@ class Artifact:
     notes: tuple[str, ...] = ()  # what a reader of the report must know
     stand_in: Artifact | None = None  # what it was built from, which is measured where its engine cannot run
     no_bundle: str | None = None  # why no bundle can hold it; None where one can
+    recipe: Recipe | None = None  # of TensorRT, of an engine that was built by it
 
 
 @dataclass(frozen=True)

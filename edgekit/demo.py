@@ -34,6 +34,12 @@ calibration_samples = 200
 evaluation = "test.npz"
 metric = "top1"
 
+[preprocessing.image.picture]  # of a picture, white digits on black
+resize = [28, 28]
+color = "grayscale"
+mean = [0]
+std = [255]
+
 [[compress]]
 step = "distill"
 width = 0.5
@@ -71,7 +77,7 @@ def run_demo(folder: Path, progress: Progress) -> Build:
 
 
 def prepare(folder: Path, progress: Progress, *, epochs: int = EPOCHS, channels: int = CHANNELS) -> Path:
-    """Write `digits.keras`, `train.npz`, `test.npz`, `labels.txt` and `project.toml`; the project file's path."""
+    """Write the model, its data, a picture, `labels.txt` and `project.toml`; the project file's path."""
     images, labels = load_digits()
     fresh_folder(folder)
     keras = import_keras()
@@ -83,6 +89,7 @@ def prepare(folder: Path, progress: Progress, *, epochs: int = EPOCHS, channels:
         model.save(temporary)
     _save(folder / "train.npz", train_images, train_labels)
     _save(folder / "test.npz", images[TRAIN:], labels[TRAIN:])
+    _save_picture(folder / "digit.png", images[TRAIN])
     write_text(folder / "labels.txt", "".join(f"{digit}\n" for digit in range(10)))
     write_text(folder / "project.toml", PROJECT)
     return folder / "project.toml"
@@ -136,6 +143,15 @@ def train(model: Any, images: Array, labels: Array, epochs: int, progress: Progr
     with progress.task("train the float model", epochs) as advance:
         report = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: advance(1, f"loss {logs['loss']:.3f}"))
         model.fit(images, labels, batch_size=64, epochs=epochs, verbose=0, callbacks=[report])
+
+
+def _save_picture(path: Path, image: Array) -> None:
+    """As a photo of the digit would be: eight times as large."""
+    from PIL import Image  # mlxtend brings it
+
+    pixels = np.rint(image[:, :, 0] * 255).astype(np.uint8)
+    with atomic(path) as temporary:
+        Image.fromarray(np.kron(pixels, np.ones((8, 8), np.uint8))).save(temporary, format="png")
 
 
 def _save(path: Path, images: Array, labels: Array) -> None:

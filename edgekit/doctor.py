@@ -10,13 +10,21 @@ from importlib.metadata import PackageNotFoundError, version
 PARTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "run TFLite": ("litert", ("ai-edge-litert",)),
     "run ONNX": ("onnxruntime", ("onnxruntime",)),
+    "serve": ("serve", ("starlette", "uvicorn", "prometheus-client")),
     "load and compress": ("compress", ("keras", "tensorflow")),
     "compress with TFMOT": ("tfmot", ("tf_keras", "tensorflow-model-optimization")),
     "convert to TFLite": ("tflite", ("litert-quantizer", "ai-edge-litert")),
     "convert to ONNX": ("onnx", ("onnx", "tf2onnx")),
     "check with TensorRT-RTX": ("tensorrt-rtx", ("tensorrt-rtx",)),
-    "reports": ("report", ("jinja2", "matplotlib", "rich")),
+    "reports": ("report", ("jinja2", "altair", "vl-convert-python", "pillow", "rich")),
     "device tests": ("testing", ("pytest",)),
+    "native runner": ("native", ("ziglang",)),
+    "adb": ("adb", ("adbutils",)),
+    "search": ("search", ("optuna",)),
+    "search on Ray": ("ray", ("ray",)),
+    "language models": ("language", ("safetensors", "tokenizers")),
+    "pictures": ("images", ("pillow",)),
+    "signatures": ("signing", ("cryptography",)),
     "demo data": ("demo", ("mlxtend",)),
 }
 

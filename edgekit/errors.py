@@ -6,7 +6,6 @@ mistake or the environment's and prints as one line; anything else is a bug and 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -78,12 +77,22 @@ class DeviceTimeoutError(DeviceError):
     """A command, or the device, was not done in time."""
 
 
+class DeviceCrashError(DeviceError):
+    """A program on the device ended without an answer; the device itself goes on."""
+
+
+class DeviceBusyError(DeviceError):
+    """Another session has the device, and did not give it back in time."""
+
+
 class DeviceFullError(DeviceError):
     """The device has no space left."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`"; did you mean 'int8'?"` when a known word is close, else the list of what is known."""
+    import difflib  # on the way to an error alone
+
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:

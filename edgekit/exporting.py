@@ -99,6 +99,20 @@ def _export(model: Any, loaded: LoadedModel, folder: Path) -> None:
     _save(loaded.name, folder, signatures, model.variables)
 
 
+def save_functions(
+    name: str,
+    folder: Path,
+    functions: Mapping[str, tuple[Serve, Sequence[TensorSpec]]],
+    variables: Sequence[Any],
+) -> None:
+    """Write a SavedModel of functions by signature name, each with what it takes, at batch 1; it holds `variables`.
+
+    Raises ConversionError and OutputError.
+    """
+    traced = {signature: (serve, _specs(inputs, 1)) for signature, (serve, inputs) in functions.items()}
+    _save(name, folder, traced, variables)
+
+
 def _export_stateful(loaded: LoadedModel, folder: Path, states: Sequence[State], inputs: Sequence[TensorSpec]) -> None:
     """Where states are among the inputs, they become outputs; otherwise the function reads and writes variables."""
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from edgekit.errors import OutputError
+from edgekit.hashing import new_sha256
 
 try:
     from lzma import LZMAError
@@ -37,6 +36,8 @@ def atomic(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
     The file gets `mode`, less the umask; until then its owner alone can read it. Raises OutputError when the folder
     cannot be written to or the disk is full.
     """
+    import tempfile  # not at the top: a device that only reads has no use for it
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
@@ -78,7 +79,7 @@ def write_text(path: Path, text: str) -> None:
 
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file, or of a folder's files with their relative names, read in pieces."""
-    digest = hashlib.sha256()
+    digest = new_sha256(path.stat().st_size)
     for file in [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file()):
         if file != path:
             digest.update(str(file.relative_to(path)).encode() + b"\0")

@@ -16,7 +16,7 @@ from edgekit.jetpacks import JetPack, load_jetpacks
 from edgekit.manifest import Manifest, Variant
 from edgekit.recipe import read_toml
 from edgekit.runtime.choosing import Rejected, ranked
-from edgekit.runtime.engines import LEAST_TENSORRT, PLAN_REFUSED, TENSORRT
+from edgekit.runtime.engines import LEAST_TENSORRT, PLAN, TENSORRT
 from edgekit.strict import parse
 from edgekit.versions import version_key
 
@@ -26,6 +26,10 @@ _ON_JETSON = ("SM72", "SM87", "SM110")
 _FIRST_11, _FIRST_11_ON_JETSON = "11.0", "11.4.1"
 _JETPACK_OF_11 = "7.2.2"
 _LAST_DLA_OF_10 = "10.7"
+_PLAN_REFUSED = (
+    "it is a TensorRT engine, which holds code and runs on a machine like that which built it alone; boards build "
+    "their own: pack ONNX"
+)
 _AGX_ORIN, _THOR = "agx-orin", "SM110"
 
 
@@ -223,8 +227,8 @@ def _chosen(facts: BoardPlan, manifest: Manifest, known: _Known) -> BoardPlan:
 
 def _why_not(variant: Variant, known: _Known) -> str | None:
     recipe = variant.tensorrt
-    if variant.format == TENSORRT:
-        return PLAN_REFUSED
+    if variant.format == PLAN:
+        return _PLAN_REFUSED
     if recipe is None:
         return "it carries no recipe for TensorRT"
     if recipe.compute_capabilities:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +77,8 @@ def load_public(path: Path) -> Ed25519PublicKey:
 
 def key_id(key: Ed25519PublicKey) -> str:
     """The first 16 hex digits of the sha256 of the key's 32 bytes: a short name, which proves nothing by itself."""
+    import hashlib  # with the key comes OpenSSL anyway
+
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:_ID_DIGITS]
 
 

@@ -17,6 +17,8 @@ from edgekit.compiled import readable_loss, serialized_loss
 from edgekit.errors import ConfigError, DataError, ModelError, OutputError
 from edgekit.files import atomic, sha256_file
 from edgekit.kerases import import_keras as import_keras  # for whoever works on a loaded model
+from edgekit.language import TOKENS, build_pretrained, check_length, is_pretrained, open_folder
+from edgekit.language.registration import register_layers
 from edgekit.layers import keras_layers
 from edgekit.lengths import Lengths, Shapes, at_shapes, parse_lengths, way_out
 from edgekit.model_files import read_member, refusal
@@ -221,11 +223,12 @@ def load(
 ) -> LoadedModel:
     """Load a model: a file, a live model of Keras 3 or tf_keras, or a LoadedModel (returned as it is).
 
-    Files: `.keras` and `.h5` of Keras 3 and of tf_keras, a SavedModel folder that tf_keras wrote, and a file of weights
-    together with `architecture`, a function (or "module:function") that builds the model. TFMOT's wrappers are taken
-    off. A file that carries code is refused unless `allow_code`. Files are opened in a process of their own first,
-    unless they are `trusted` because edgekit wrote them itself. `lengths` fix what inputs leave open beside the batch:
-    {"tokens": 128}, {"image": "224x320"}; of several for each input, the first is the model's, and a `.tflite` has a
+    Files: `.keras` and `.h5` of Keras 3 and of tf_keras, a SavedModel folder that tf_keras wrote, a folder of a
+    language model (config.json beside safetensors), and a file of weights together with `architecture`, a function (or
+    "module:function") that builds the model. TFMOT's wrappers are taken off. A file that carries code is refused unless
+    `allow_code`. Files are opened in a process of their own first, unless they are `trusted` because edgekit wrote them
+    itself. `lengths` fix what inputs leave open beside the batch: {"tokens": 128}, {"image": "224x320"}; of several for
+    each input, the first is the model's, and a `.tflite` has a
     signature for each. Raises ModelError, and ConfigError for lengths that do not fit.
     """
     if isinstance(source, LoadedModel):
@@ -271,8 +274,12 @@ def _bridged(read: Read, lengths: Lengths | None) -> LoadedModel:
 
 
 def _load_file(path: Path, allow_code: bool, trusted: bool, lengths: Lengths | None) -> LoadedModel:
+    if is_pretrained(path):
+        return _load_pretrained(path, lengths)
     with tempfile.TemporaryDirectory(prefix="edgekit-load-") as folder:
         opened = open_file(path, Path(folder, "bridged.keras"), allow_code=allow_code, trusted=trusted)
+        import_keras()
+        register_layers(read_member(opened.path, "config.json"))
         try:
             model = import_keras().saving.load_model(opened.path, compile=False, safe_mode=not allow_code)
         except Exception as problem:  # keras raises whatever its layers raise
@@ -281,6 +288,15 @@ def _load_file(path: Path, allow_code: bool, trusted: bool, lengths: Lengths | N
     found = _bridged(Read(model, opened.wrapped, opened.ranges, opened.unmapped), lengths)
     found = replace(found, compiled_loss=readable_loss(opened.loss), file_sha256=sha256_file(path))
     return _with_facts(found, facts, path) if facts else found
+
+
+def _load_pretrained(path: Path, lengths: Lengths | None) -> LoadedModel:
+    folder = open_folder(path)  # neither JSON nor safetensors can run code, and shapes are checked before allocation
+    model = build_pretrained(folder)
+    loaded = describe(model, lengths=lengths)
+    for shape in (loaded.inputs[0].shape[1:], *(each.shapes[TOKENS] for each in loaded.other_shapes)):
+        check_length(folder, shape[0] or 0)
+    return replace(loaded, file_sha256=folder.sha256())
 
 
 def _load_weights(path: Path, architecture: str | Callable[[], Any], lengths: Lengths | None) -> LoadedModel:

@@ -16,6 +16,7 @@ from edgekit import workers
 from edgekit.bridge.from_tf_keras import Read, read_tf_keras
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.kerases import import_keras, import_tf_keras
+from edgekit.language.registration import register_layers
 from edgekit.model_files import BIG, Kind, ModelFile, classes_in, examine, refusal, refuse_code
 
 BASE_BYTES = 6 << 30  # what Keras, TensorFlow and their threads may take
@@ -55,6 +56,7 @@ def _load(found: ModelFile, request: dict[str, Any]) -> dict[str, object]:
         )
     if not found.legacy and found.kind in (Kind.KERAS_3, Kind.HDF5):
         keras = import_keras()
+        register_layers(found.config)
         model = keras.saving.load_model(found.path, compile=False, safe_mode=not allow_code)
         if found.kind is Kind.HDF5:
             model.save(request["output"])

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgekit.errors import BundleError, ConfigError, did_you_mean
+from edgekit.preprocessing.declared import Preprocessing
 from edgekit.strict import canonical_json, parse
 from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Quantization, TensorSpec
@@ -39,6 +40,26 @@ class Member:
 
 
 @dataclass(frozen=True)
+class StateTensor:
+    """One tensor that a stateful file takes and gives back: what came out goes in at the next call, zeros first."""
+
+    taken: Binding
+    given: Binding
+    shape: tuple[int, ...]  # for one stream, batch 1
+
+
+@dataclass(frozen=True)
+class State:
+    """What a variant keeps from call to call.
+
+    It is in these tensors, which are no inputs and outputs of the model; where there are none, in variables of the
+    file, which only opening it anew sets back.
+    """
+
+    tensors: tuple[StateTensor, ...] = ()
+
+
+@dataclass(frozen=True)
 class Variant:
     """The model in one format and precision."""
 
@@ -55,7 +76,8 @@ class Variant:
     metrics: Mapping[str, float] = field(default_factory=dict)  # measured on the evaluation data
     float_layers: tuple[str, ...] = ()  # left in float in an integer variant
     notes: tuple[str, ...] = ()
-    tensorrt: Recipe | None = None  # of an ONNX variant: how a device with TensorRT builds its engine
+    tensorrt: Recipe | None = None  # how a device with TensorRT builds its engine from ONNX; how an engine was built
+    state: State | None = None  # None where calls do not depend on those before
 
     def __post_init__(self) -> None:
         for word, known in ((self.format, FORMATS), (self.precision, PRECISIONS)):
@@ -71,10 +93,11 @@ class Input:
     shape: tuple[int | None, ...]
     dtype: str
     range: tuple[float, float] | None = None
+    preprocessing: Preprocessing | None = None  # from pixels or samples; None: nobody said
 
     @property
     def spec(self) -> TensorSpec:
-        """The input without its range."""
+        """The input without its range and preprocessing."""
         return TensorSpec(self.name, self.shape, self.dtype)
 
 
@@ -118,7 +141,11 @@ class Manifest:
 
 def to_bytes(manifest: Manifest) -> bytes:
     """Canonical JSON: equal manifests give equal bytes."""
-    return canonical_json(dataclasses.asdict(manifest))
+    content = dataclasses.asdict(manifest)
+    for variant in content["variants"]:
+        if variant["state"] is None:  # readers from before states read the others
+            del variant["state"]
+    return canonical_json(content)
 
 
 def from_bytes(content: bytes, *, where: str) -> Manifest:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
-from edgekit.comparison import Parity, compare_outputs
+from edgekit.comparison import Parity, compare_outputs, top1_classes
 from edgekit.conversion import Artifact
 from edgekit.converting import Converted
 from edgekit.data import Data
@@ -34,6 +34,14 @@ MEASURED_INSTEAD = "its engine cannot run here: measured as the ONNX file that i
 
 
 @dataclass(frozen=True)
+class Top1:
+    """The class that each evaluation sample gets, of a model whose only output holds scores of classes."""
+
+    reference: Array  # int64, (n,): of the float model that the variant was made from
+    found: Array  # int64, (n,): of the variant
+
+
+@dataclass(frozen=True)
 class MeasuredVariant:
     """One converted file, its manifest entry, and how near it is to the float model that it was made from."""
 
@@ -42,6 +50,7 @@ class MeasuredVariant:
     metric: float
     parity: Parity
     golden_outputs: Mapping[str, Array] = field(default_factory=dict)  # by Keras name
+    top1: Top1 | None = None  # None unless the only output holds scores of classes
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,8 @@ def measure(
             raise EngineError(f"{variant.id}: its outputs are not finite; leave out precision {variant.precision}")
         value = checked_metric(metric(outputs, evaluation.need_labels()), evaluation.where)
         finished = replace(variant, metrics={metric_name: value}, golden_tolerance=_tolerance(variant, shown))
-        return MeasuredVariant(finished, item.artifact, value, compare_outputs(reference, outputs), on_golden)
+        parity = compare_outputs(reference, outputs)
+        return MeasuredVariant(finished, item.artifact, value, parity, on_golden, _top1(reference, outputs))
 
     with progress.task("evaluate", len(converted)) as advance:
         for item in converted:
@@ -131,8 +141,13 @@ def describe(planned: PlannedVariant, artifact: Artifact, notes: Sequence[str]) 
         golden_tolerance=TOLERANCE.get(planned.precision, INTEGER_TOLERANCE),
         float_layers=artifact.float_layers,
         notes=(*artifact.notes, *notes),
-        tensorrt=for_file(planned.tensorrt, artifact.inputs),
+        tensorrt=artifact.recipe or for_file(planned.tensorrt, artifact.inputs),
     )
+
+
+def _top1(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> Top1 | None:
+    wanted, found = top1_classes(reference), top1_classes(outputs)
+    return None if wanted is None or found is None else Top1(wanted, found)
 
 
 def _tolerance(variant: Variant, shown: float) -> float:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from pathlib import Path
 from typing import Literal
 
 from edgekit.errors import ConfigError, did_you_mean
 from edgekit.manifest import Input
+from edgekit.preprocessing.declared import Picture, check_normalization, listed
 from edgekit.strict import parse
 from edgekit.tensors import TensorSpec, format_shape
 
@@ -32,13 +32,7 @@ class InputSettings:
     dimension_names: tuple[str, ...] | None = None  # one for each axis, the batch first
 
     def __post_init__(self) -> None:
-        if (self.mean is None) != (self.std is None):
-            raise ConfigError("metadata: mean and std go together: give both or none (mean = [0.0] for none)")
-        if not all(map(isfinite, (*(self.mean or ()), *(self.std or ())))) or 0 in (self.std or ()):
-            raise ConfigError(
-                f"metadata: mean {_numbers(self.mean)} and std {_numbers(self.std)}: expected finite numbers, "
-                "std other than 0"
-            )
+        check_normalization(self.mean, self.std, where="metadata")
 
 
 @dataclass(frozen=True)
@@ -176,6 +170,8 @@ def _check_names(kind: str, given: Iterable[str], known: list[str]) -> None:
 
 def _input(item: Input, settings: InputSettings) -> TensorMetadata:
     spec, where = item.spec, f"[metadata.inputs.{item.name}]"
+    picture = item.preprocessing.picture if item.preprocessing else None
+    settings = _with_declared(settings, picture, where)
     image = _image(spec, settings.content, where)
     _check_axes(spec, settings.dimension_names, where)
     for what, values in (("mean", settings.mean), ("std", settings.std)):
@@ -184,7 +180,7 @@ def _input(item: Input, settings: InputSettings) -> TensorMetadata:
                 f"{where}: {what} has {len(values)} numbers, expected 1 or one for each channel of {spec}"
             )
     if image is not None and item.range is not None:
-        _check_pixels(settings, item.range, where)
+        check_pixels(settings.mean, settings.std, item.range, where)
     return TensorMetadata(
         name=item.name,
         description=settings.description,
@@ -213,18 +209,36 @@ def _image(spec: TensorSpec, content: str | None, where: str) -> Image | None:
     return Image(_COLORS[channels or 0], size)
 
 
-def _check_pixels(settings: InputSettings, measured: tuple[float, float], where: str) -> None:
-    """Raise ConfigError when bytes normalized as the settings say cannot be what the representative data holds."""
-    if settings.mean is None or settings.std is None:
+def _with_declared(settings: InputSettings, picture: Picture | None, where: str) -> InputSettings:
+    """The settings with the mean and std of a declared preprocessing; both may be given where they are the same."""
+    if picture is None or picture.layout == "channels_first":
+        return settings
+    if picture.color == "BGR" and settings.content is None:
+        settings = replace(settings, content="feature")  # the schema has no word for it
+    if settings.mean is None:
+        return replace(settings, mean=picture.mean, std=picture.std)
+    if (settings.mean, settings.std) != (picture.mean, picture.std):
+        raise ConfigError(
+            f"{where}: mean {listed(settings.mean)} and std {listed(settings.std)}, but the preprocessing says mean "
+            f"{listed(picture.mean) or 'none'} and std {listed(picture.std) or 'none'}: leave them out here"
+        )
+    return settings
+
+
+def check_pixels(
+    mean: tuple[float, ...] | None, std: tuple[float, ...] | None, measured: tuple[float, float], where: str
+) -> None:
+    """Raise ConfigError when bytes normalized like this cannot be what the representative data holds."""
+    if mean is None or std is None:
         return
-    count = max(len(settings.mean), len(settings.std))
-    pairs = zip(settings.mean * (count // len(settings.mean)), settings.std * (count // len(settings.std)), strict=True)
+    count = max(len(mean), len(std))
+    pairs = zip(mean * (count // len(mean)), std * (count // len(std)), strict=True)
     ends = [(pixel - mean) / std for mean, std in pairs for pixel in (0, _LARGEST_PIXEL)]
     low, high = min(ends), max(ends)
     slack = _SLACK * (high - low)
     if measured[0] < low - slack or measured[1] > high + slack:
         raise ConfigError(
-            f"{where}: mean {_numbers(settings.mean)} and std {_numbers(settings.std)} turn pixels from 0 to "
+            f"{where}: mean {listed(mean)} and std {listed(std)} turn pixels from 0 to "
             f"{_LARGEST_PIXEL} into {low:.4g} to {high:.4g}, but the calibration data holds {measured[0]:.4g} to "
             f"{measured[1]:.4g}: give the numbers that the data was normalized with (0 and 1 for none)"
         )
@@ -268,7 +282,3 @@ def _check_axes(spec: TensorSpec, names: tuple[str, ...] | None, where: str) -> 
 
 def _floats(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
     return None if values is None else tuple(map(float, values))
-
-
-def _numbers(values: tuple[float, ...] | None) -> str:
-    return ", ".join(f"{value:g}" for value in values or ())

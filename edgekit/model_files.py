@@ -16,6 +16,7 @@ from typing import IO, Any  # Any: JSON, and h5py, which has no types
 
 from edgekit.errors import ModelError
 from edgekit.files import UNREADABLE_ZIP
+from edgekit.language.folders import is_pretrained
 
 MAX_BYTES = 8 << 30  # of weights that a file may declare
 MAX_RATIO = 200  # of what a file declares to its size; weights hardly shrink
@@ -37,6 +38,7 @@ class Kind(Enum):
     WEIGHTS = "a file of weights alone"
     SAVED_MODEL = "a SavedModel of a Keras model"
     PLAIN_SAVED_MODEL = "a SavedModel without a Keras model"
+    PRETRAINED = "a folder of config.json and safetensors"
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,13 @@ def _look(path: Path) -> ModelFile:
 
 
 def _look_at_folder(path: Path) -> ModelFile:
+    if is_pretrained(path):
+        return ModelFile(path, Kind.PRETRAINED, {})
     if not (path / "saved_model.pb").is_file():
-        raise ModelError(f"{path}: a folder without saved_model.pb; pass a .keras or .h5 file or a SavedModel folder")
+        raise ModelError(
+            f"{path}: a folder without saved_model.pb or config.json; pass a .keras or .h5 file, a SavedModel folder, "
+            "or a folder of config.json and safetensors"
+        )
     keras = (path / "keras_metadata.pb").is_file()
     return ModelFile(path, Kind.SAVED_MODEL if keras else Kind.PLAIN_SAVED_MODEL, {})
 

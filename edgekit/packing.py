@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from edgekit.bundle import write_bundle
+from edgekit.bundle import Bundle, write_bundle
 from edgekit.data import Data
 from edgekit.files import sha256_file
 from edgekit.loading import FloatModel
@@ -56,6 +56,12 @@ def pack(
     members = {item.variant.member.path: item.artifact.path for item in variants}
     write_bundle(output, manifest, members | {GOLDEN_MEMBER: vectors})
     return manifest
+
+
+def packed_bytes(bundle: Path) -> dict[str, int]:
+    """What each member takes inside the bundle. Raises BundleError."""
+    with Bundle.open(bundle) as opened:
+        return opened.packed_bytes()
 
 
 def _installed() -> Iterator[tuple[str, str]]:

@@ -13,13 +13,16 @@ from edgekit.calibration import check_samples
 from edgekit.compression.steps import Step
 from edgekit.compression.training import TrainingSettings
 from edgekit.converting import converters_for
+from edgekit.devices import LOCAL
 from edgekit.engine_recipes import Recipes
 from edgekit.errors import ConfigError, EdgekitError
 from edgekit.given import given_format
 from edgekit.lengths import Lengths
 from edgekit.metadata import MetadataSettings, check_formats, located_metadata, read_labels
 from edgekit.planning import plan
+from edgekit.preprocessing.declared import Preprocessing
 from edgekit.recipe import located_settings, parse_steps, read_toml
+from edgekit.search_settings import SearchSettings
 from edgekit.strict import parse
 from edgekit.tensorrt.recipe import Recipe
 
@@ -59,12 +62,15 @@ class _File:
     targets: Mapping[str, TargetSection]
     architecture: str | None = None
     lengths: Mapping[str, Any] | None = None
+    device: str = LOCAL
     labels: str | None = None
     metadata: MetadataSettings | None = None
+    preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
     compress: tuple[Mapping[str, object], ...] = ()
     convert: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     budget: Budget = field(default_factory=Budget)
+    search: SearchSettings = field(default_factory=SearchSettings)
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,9 @@ class Project:
     architecture: str | None = None  # "module:function" that builds the model whose weights alone the file holds
     lengths: Lengths | None = None  # of what inputs leave open, checked against the model when it is loaded
     tensorrt: Recipes = field(default_factory=dict)  # target -> what [targets.NAME.tensorrt] says
+    device: str = LOCAL  # the URL of the device that times and tests the bundle
+    preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)  # input -> [preprocessing.NAME]
+    search: SearchSettings = field(default_factory=SearchSettings)  # for `edgekit search` alone
 
     def locate(self, source: str) -> str:
         """A data source with a path made relative to the project file; `module:function` stays."""
@@ -125,6 +134,9 @@ def load_project(path: Path) -> Project:
         metadata=located_metadata(file.metadata, path.parent),
         architecture=_function(file.architecture, path.name),
         lengths=file.lengths,
+        device=file.device,
+        preprocessing=file.preprocessing,
+        search=file.search,
     )
 
 

@@ -6,10 +6,11 @@ Part of the device side, where the manifest is read: standard library only.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints  # Any: parsed JSON and TOML
 
 from edgekit.errors import ConfigError, EdgekitError, did_you_mean
@@ -33,6 +34,11 @@ def canonical_json(content: object) -> bytes:
     return text.encode() + b"\n"
 
 
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Parser:
     where: str
@@ -41,7 +47,7 @@ class _Parser:
     def table(self, cls: type[Any], mapping: object, path: str) -> Any:
         if not isinstance(mapping, Mapping):
             raise self._wrong(path or "the top level", mapping, "a table")
-        hints = get_type_hints(cls)
+        hints = _hints(typing.cast(Hashable, cls))
         fields = {field.name: field for field in dataclasses.fields(cls)}
         self._check_keys(mapping, fields, path)
         values = {key: self.value(hints[key], value, _join(path, key)) for key, value in mapping.items()}

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any  # Any: numpy's own name for "an array of any dtype"
 
 import numpy as np
-import numpy.typing as npt
 
 from edgekit.errors import DataError
 
-Array = npt.NDArray[Any]
+Array = np.ndarray[Any, np.dtype[Any]]  # numpy.typing, which calls it NDArray, takes long to import
 
 
 @dataclass(frozen=True)

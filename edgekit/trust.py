@@ -68,9 +68,9 @@ def describe(found: Sequence[Signer]) -> str:
     return f"signed by {said}" if said else "not signed"
 
 
-def is_trusted(bundle: Bundle) -> bool:
-    """Whether a key that is trusted here signed it."""
-    return any(signer.status == TRUSTED for signer in signers(bundle))
+def is_trusted(bundle: Bundle, *, trust: Path | None = None) -> bool:
+    """Whether a key that is trusted here signed it; `trust` as for `check_signature`."""
+    return any(signer.status == TRUSTED for signer in signers(bundle, trust=trust))
 
 
 def user_folder() -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 from edgekit.bundle import Bundle
 from edgekit.errors import BundleError, ConfigError, did_you_mean
 from edgekit.files import atomic
-from edgekit.manifest import Binding, Manifest, Variant
+from edgekit.manifest import Binding, Input, Manifest, Variant
 from edgekit.runtime.choosing import ranked
 from edgekit.runtime.golden import GoldenVectors, read_golden
 from edgekit.tensors import Array
@@ -75,26 +75,35 @@ def _choose(bundle: Bundle, system: str, variant: str | None) -> Variant:
         chosen = bundle.variant(variant)
         if chosen.format != wanted:
             raise ConfigError(f"{bundle.path.name}: '{variant}' is {chosen.format}, and {system} runs {wanted}")
-        return chosen
+        return _stateless(chosen, bundle)
     of_format = [item for item in ranked(bundle.manifest.variants) if item.format == wanted]
     if not of_format:
         have = ", ".join(item.id for item in bundle.manifest.variants)
         raise BundleError(
             f"{bundle.path.name}: {system} runs {wanted}, and the bundle has {have}: build a target of it"
         )
-    return of_format[0]
+    return _stateless(of_format[0], bundle)
+
+
+def _stateless(variant: Variant, bundle: Bundle) -> Variant:
+    if variant.state is not None:
+        raise ConfigError(
+            f"{bundle.path.name}: '{variant.id}' keeps state from call to call, which the files for apps do not "
+            "describe: run it with edgekit's runtime, or give the app the .tflite that edgekit convert makes"
+        )
+    return variant
 
 
 def _description(manifest: Manifest, variant: Variant, model: str, vectors: GoldenVectors) -> bytes:
     shapes = {spec.name: spec.shape for spec in (*(item.spec for item in manifest.inputs), *manifest.outputs)}
-    ranges = {item.name: {"range": item.range} for item in manifest.inputs}
+    more = {item.name: _how_to_feed(item) for item in manifest.inputs}
     described = {
         "format": ASSETS,
         "format_version": VERSION,
         "model": {"name": manifest.name, "version": manifest.version},
         "variant": variant.id,
         "file": model,
-        "inputs": _tensors(variant.inputs, shapes, ranges),
+        "inputs": _tensors(variant.inputs, shapes, more),
         "outputs": _tensors(variant.outputs, shapes, {}),
         "labels": None if manifest.labels is None else "labels.txt",
         "golden": {
@@ -103,6 +112,11 @@ def _description(manifest: Manifest, variant: Variant, model: str, vectors: Gold
         },
     }
     return json.dumps(described, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def _how_to_feed(item: Input) -> dict[str, object]:
+    declared = item.preprocessing
+    return {"range": item.range, "preprocessing": None if declared is None else asdict(declared)}
 
 
 def _tensors(

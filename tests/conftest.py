@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,16 @@ class Digits:
     def few(self, count: int) -> dict[str, np.ndarray]:
         """The first training samples, for tests that need training to happen and not to be good."""
         return {name: array[:count] for name, array in self.train.items()}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Histories, floors and leases of tests stay out of the user's; processes that tests start have it too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIT_DATA", str(tmp_path_factory.mktemp("data")))
+        patch.delenv("EDGEKIT_HISTORY", raising=False)
+        patch.delenv("EDGEKIT_LEASE", raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True)

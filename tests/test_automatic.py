@@ -42,14 +42,14 @@ def measured(tmp_path: Path) -> list[MeasuredVariant]:
 
 
 def test_the_fastest_that_keeps_the_metric_stays(measured: list[MeasuredVariant]) -> None:
-    made = choose(PLAN, measured, MEDIANS, REFUSED, MODEL, BUDGET)
+    made = choose(PLAN, measured, MEDIANS, REFUSED, MODEL, BUDGET, device="ssh://phone")
     assert made.preferred == {"android-arm64": "tflite-int8", "coral-edgetpu": "tflite-int8"}
     assert [(item.variant.id, item.variant.targets) for item in made.variants] == [
         ("tflite-int8", ("android-arm64", "coral-edgetpu"))
     ]
     (note,) = made.notes
     assert note == (
-        'android-arm64: precision "auto" took tflite-int8 (0.2 ms, -0.2 points, 300 bytes), timed on this machine; '
+        'android-arm64: precision "auto" took tflite-int8 (0.2 ms, -0.2 points, 300 bytes), timed on ssh://phone; '
         "slower: tflite-fp32 (0.4 ms, -0.0 points, 1,000 bytes), tflite-fp16 (0.41 ms, -0.0 points, 300 bytes); "
         "over the budget or not run: tflite-int4-weights (0.1 ms, -5.0 points, 300 bytes); "
         "tflite-int16x8 could not be made: LSTM has no such form"
@@ -57,7 +57,7 @@ def test_the_fastest_that_keeps_the_metric_stays(measured: list[MeasuredVariant]
 
 
 def test_another_targets_variant_stays_when_it_is_not_taken(measured: list[MeasuredVariant]) -> None:
-    made = choose(PLAN, measured, {**MEDIANS, "tflite-int8": 9.0}, {}, MODEL, BUDGET)
+    made = choose(PLAN, measured, {**MEDIANS, "tflite-int8": 9.0}, {}, MODEL, BUDGET, device="ssh://phone")
     assert [(item.variant.id, item.variant.targets) for item in made.variants] == [
         ("tflite-fp32", ("android-arm64",)),
         ("tflite-int8", ("coral-edgetpu",)),
@@ -66,27 +66,27 @@ def test_another_targets_variant_stays_when_it_is_not_taken(measured: list[Measu
 
 def test_a_variant_that_was_not_timed_is_not_taken(measured: list[MeasuredVariant]) -> None:
     timed = {name: value for name, value in MEDIANS.items() if name != "tflite-int8"}
-    made = choose(PLAN, measured, timed, {}, MODEL, BUDGET)
+    made = choose(PLAN, measured, timed, {}, MODEL, BUDGET, device="ssh://phone")
     assert made.preferred["android-arm64"] == "tflite-fp32"
     assert "tflite-int8 (not run, -0.2 points, 300 bytes)" in made.notes[0]
 
 
 def test_the_size_counts_too(measured: list[MeasuredVariant]) -> None:
     slow_int8 = {**MEDIANS, "tflite-int8": 0.5}
-    assert choose(PLAN, measured, slow_int8, {}, MODEL, replace(BUDGET, max_bytes=500)).preferred["android-arm64"] == (
-        "tflite-fp16"
-    )
+    assert choose(PLAN, measured, slow_int8, {}, MODEL, replace(BUDGET, max_bytes=500), device="ssh://phone").preferred[
+        "android-arm64"
+    ] == ("tflite-fp16")
 
 
 def test_where_nothing_fits_what_loses_least_stays_and_it_is_said(measured: list[MeasuredVariant]) -> None:
-    made = choose(PLAN, measured, MEDIANS, {}, MODEL, Budget(max_metric_drop=0.01, max_bytes=10))
+    made = choose(PLAN, measured, MEDIANS, {}, MODEL, Budget(max_metric_drop=0.01, max_bytes=10), device="ssh://phone")
     assert made.preferred["android-arm64"] == "tflite-fp32"
     assert "none of 4 candidates fits the budget" in made.notes[0]
 
 
 def test_no_candidate_at_all() -> None:
     with pytest.raises(ConversionError, match="target 'android-arm64': no precision could be made; LSTM has no such"):
-        choose(PLAN, [], {}, REFUSED, MODEL, BUDGET)
+        choose(PLAN, [], {}, REFUSED, MODEL, BUDGET, device="ssh://phone")
 
 
 def test_auto_needs_a_limit_on_the_metric() -> None:

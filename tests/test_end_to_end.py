@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import shutil
@@ -25,6 +26,8 @@ from edgekit.inspection import inspect
 from edgekit.runtime.golden import read_golden
 from tests.conftest import Digits
 from tests.converters.pbtxt_reader import read_config
+from tests.converters.triton_python import run_python_model
+from tests.report.test_schema import problems
 
 PROJECT = """\
 name = "tiny"
@@ -59,7 +62,9 @@ description = "Digits of 8 by 8 pixels."
 author = "edgekit's tests"
 license = "Apache-2.0"
 
-[metadata.inputs.image]
+[preprocessing.image.picture]
+resize = [8, 8]
+color = "grayscale"
 mean = [0]
 std = [255]
 
@@ -97,8 +102,41 @@ def built(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 def test_a_build_leaves_the_bundle_the_model_and_the_report_and_nothing_else(built: Built) -> None:
     assert sorted(path.name for path in built.folder.iterdir()) == [
-        "report.html", "report.json", "tiny-0.1.0.edgekit", "tiny-0.1.0.keras",
+        "report-junit.xml", "report.html", "report.json", "report.md", "tiny-0.1.0.edgekit", "tiny-0.1.0.keras",
     ]  # fmt: skip
+
+
+def test_the_report_looks_into_every_layer(built: Built) -> None:
+    found = {entry["variant"]: entry for entry in built.report["layers"]}
+    assert list(found) == VARIANTS
+    for entry in found.values():
+        named = {layer["name"]: layer for layer in entry["layers"]}
+        assert len(named) == len(entry["layers"])
+        assert {"conv0", "depthwise"} & set(named), "the Keras layers, whatever the format calls its operators"
+    weights = {name: sum(layer["bytes"] for layer in found[name]["layers"]) for name in VARIANTS}
+    assert weights["tflite-int8"] < weights["tflite-fp16"] < weights["tflite-fp32"]
+    int8 = found["tflite-int8"]
+    assert int8["samples"] == 4
+    measured = [layer["snr_db"] for layer in int8["layers"] if layer["snr_db"] is not None]
+    assert len(measured) >= 5
+    assert all(0 < snr < 200 for snr in measured)
+    assert found["tflite-fp32"]["note"] == "the file that the others of its format are compared with"
+    assert any(layer["sparsity"] and layer["sparsity"] > 0.4 for layer in int8["layers"])
+
+
+def test_the_report_shows_the_golden_inputs_and_what_changed(built: Built) -> None:
+    golden = [sample for sample in built.report["samples"] if sample["golden"]]
+    assert len(golden) == 8
+    assert all(list(sample["predictions"]) == VARIANTS for sample in built.report["samples"])
+    assert all(base64.b64decode(sample["picture"]).startswith(b"\x89PNG") for sample in golden)
+    for sample in built.report["samples"][8:]:
+        assert any(found != sample["reference"] for found in sample["predictions"].values())
+
+
+def test_the_report_is_valid_and_makes_the_same_page_again(built: Built, tmp_path: Path) -> None:
+    assert problems(built.report) == []
+    assert main(["report", str(built.folder), "-o", str(tmp_path)]) == 0
+    assert (tmp_path / "report.html").read_bytes() == (built.folder / "report.html").read_bytes()
 
 
 def test_the_report_has_the_documented_keys(built: Built) -> None:
@@ -330,3 +368,50 @@ def test_triton_gets_a_model_that_gives_the_golden_outputs(built: Built, tmp_pat
         wanted = golden.outputs["probabilities"]
         np.testing.assert_array_equal(batch[0], golden.inputs["image"][0])
         assert np.abs(got - wanted[:1]).max() <= limit * np.abs(wanted).max()
+
+
+@pytest.fixture(scope="session")
+def picture(digits: Digits, built: Built) -> tuple[Path, int]:
+    """The first digit of the test data as a photo of it would be, four times as large, and its class."""
+    from PIL import Image
+
+    pixels = np.rint(digits.test["image"][0, :, :, 0] * 255).astype(np.uint8)
+    path = built.folder.parent / "digit.png"
+    Image.fromarray(np.kron(pixels, np.ones((4, 4), np.uint8))).save(path)
+    return path, int(digits.test["y"][0])
+
+
+@pytest.mark.parametrize("variant", ["tflite-int8", "onnx-fp32"])
+def test_a_picture_goes_in_and_its_label_comes_out(
+    built: Built, picture: tuple[Path, int], variant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, digit = picture
+    assert main(["run", str(built.bundle), "--input", str(path), "--variant", variant, "--top", "2", "--json"]) == 0
+    ((first, second),) = json.loads(capsys.readouterr().out)["top"]
+    assert (first["index"], first["label"]) == (digit, str(digit))
+    assert first["score"] > second["score"]
+
+
+def test_an_app_is_told_of_the_preprocessing(built: Built, tmp_path: Path) -> None:
+    assert main(["unpack", str(built.bundle), "--for", "android", "-o", str(tmp_path)]) == 0
+    (image,) = json.loads((tmp_path / "tiny.json").read_text())["inputs"]
+    told = image["preprocessing"]["picture"]
+    assert (told["resize"], told["color"], told["mean"], told["std"]) == ([8, 8], "grayscale", [0.0], [255.0])
+
+
+def test_triton_gets_an_ensemble_that_takes_pictures(built: Built, picture: tuple[Path, int], tmp_path: Path) -> None:
+    """The Python model and the ONNX file one after the other, as the ensemble says, without edgekit."""
+    import onnxruntime
+    from PIL import Image
+
+    assert main(["convert", str(built.bundle), "--to", "triton", "--precision", "fp32", "-o", str(tmp_path)]) == 0
+    ensemble = read_config((tmp_path / "tiny-ensemble" / "config.pbtxt").read_text())
+    assert (ensemble["platform"], ensemble["output"][0]["label_filename"]) == ("ensemble", "labels.txt")
+    before, model = ensemble["ensemble_scheduling"]["step"]
+    raw = np.asarray(Image.open(picture[0]))[None, :, :, None]
+    (prepared,) = run_python_model(tmp_path / before["model_name"], {ensemble["input"][0]["name"]: raw}).values()
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / model["model_name"] / "1/model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    (scores,) = session.run(None, {next(iter(model["input_map"])): prepared})
+    assert scores.argmax() == picture[1]

@@ -63,7 +63,16 @@ def built(torch_digits: TorchDigits, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_a_build_leaves_the_bundle_and_the_report_and_nothing_else(built: Built) -> None:
-    assert sorted(path.name for path in built.folder.iterdir()) == ["report.html", "report.json", "torch-0.1.0.edgekit"]
+    assert sorted(path.name for path in built.folder.iterdir()) == [
+        "report-junit.xml", "report.html", "report.json", "report.md", "torch-0.1.0.edgekit",
+    ]  # fmt: skip
+
+
+def test_a_variant_without_an_fp32_twin_says_why_it_has_no_snr(built: Built) -> None:
+    for entry in built.report["layers"]:
+        assert entry["note"] == "no SNR by layer: the build has no onnx-fp32 to compare with"
+        assert entry["layers"]
+        assert all(layer["output_db"] is None and layer["culprit"] is None for layer in entry["layers"])
 
 
 def test_the_report_says_that_it_is_post_training_only(built: Built, torch_digits: TorchDigits) -> None:

@@ -9,6 +9,7 @@ from edgekit.compression import Distill, Prune, QuantizeAware, TrainingSettings
 from edgekit.compression.steps import step_table
 from edgekit.errors import ConfigError
 from edgekit.metadata import InputSettings, MetadataSettings, OutputSettings
+from edgekit.preprocessing.declared import Audio, Picture, Preprocessing
 from edgekit.project import load_project
 
 PROJECT = """\
@@ -92,9 +93,26 @@ def test_metadata_is_read_and_label_files_are_relative_to_the_file(folder: Path)
     )
 
 
+def test_preprocessing_is_read(folder: Path) -> None:
+    assert load_project(write(folder)).preprocessing == {}
+    picture = "[preprocessing.image.picture]\nresize = [8, 8]\nmean = [0]\nstd = [255]\n"
+    sound = "[preprocessing.sound.audio]\nsample_rate = 8000\n"
+    found = load_project(write(folder, "[budget]", f"{picture}{sound}[budget]")).preprocessing
+    assert found == {
+        "image": Preprocessing(Picture(resize=(8, 8), mean=(0.0,), std=(255.0,))),
+        "sound": Preprocessing(audio=Audio(8000)),
+    }
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        (
+            "[budget]",
+            "[preprocessing.image.picture]\nresice = [8, 8]\n[budget]",
+            "unknown key 'resice' in [preprocessing.image.picture]; did you mean 'resize'?",
+        ),
+        ("[budget]", "[preprocessing.image.picture]\nresize = [0, 8]\n[budget]", "resize is [0, 8], expected"),
         (
             "[budget]",
             "[metadata]\nlicence = 'MIT'\n[budget]",

@@ -13,6 +13,7 @@ import pytest
 
 from edgekit.bundle import Bundle, write_bundle
 from edgekit.errors import BundleError, ConfigError
+from edgekit.manifest import State, Variant
 from edgekit.unpacking import unpack
 from tests import tiny_models
 from tests.disk import below_a_file
@@ -116,3 +117,19 @@ def edgekit_cli() -> Run:
     from edgekit.cli import main
 
     return lambda *argv: main(list(argv))
+
+
+class Stateful(tiny_models.Part):
+    def variant(self) -> Variant:
+        return dataclasses.replace(super().variant(), state=State())
+
+
+def test_a_model_with_state_is_not_unpacked(tmp_path: Path) -> None:
+    path = pack(tmp_path, (Stateful("tflite", "fp32", tiny_models.float_tflite(), "litert"),))
+    for variant in (None, "tflite-fp32"):
+        with (
+            Bundle.open(path) as bundle,
+            pytest.raises(ConfigError, match="'tflite-fp32' keeps state from call to call"),
+        ):
+            unpack(bundle, tmp_path / "assets", system="android", variant=variant)
+    assert not (tmp_path / "assets").exists()

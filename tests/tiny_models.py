@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from edgekit.bundle import write_bundle
 from edgekit.manifest import Binding, Golden, Input, Manifest, Member, Provenance, Variant
+from edgekit.preprocessing.declared import Audio, Preprocessing
 from edgekit.runtime.golden import write_golden
 from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Quantization, TensorSpec
@@ -22,6 +23,7 @@ from edgekit.tensors import Quantization, TensorSpec
 WEIGHTS = np.array([[0.5, -0.25, 0.125, 1.0], [-0.5, 0.75, 0.25, 0.0], [1.0, 0.5, -1.0, 0.25]], np.float32)
 BIAS = np.array([0.1, -0.2, 0.3], np.float32)
 INPUTS = (Input("image", (None, 4), "float32", (0.0, 1.0)),)
+SOUNDS = (replace(INPUTS[0], preprocessing=Preprocessing(audio=Audio(8000, samples=4))),)  # four samples of a sound
 OUTPUTS = (TensorSpec("scores", (None, 3), "float32"),)
 IMAGES = np.random.default_rng(7).uniform(0.0, 1.0, (8, 4)).astype(np.float32)
 INPUT_QUANTIZATION = Quantization(1 / 255, -128)
@@ -78,6 +80,7 @@ class Part:
     engine_least_version: str = "1.0"
     tolerance: float = 1e-5
     recipe: Recipe | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -97,6 +100,7 @@ class Part:
             outputs=outputs,
             golden_tolerance=self.tolerance,
             tensorrt=self.recipe,
+            metrics=self.metrics,
         )
 
 
@@ -112,12 +116,14 @@ def member(path: str, content: bytes) -> Member:
     return Member(path, hashlib.sha256(content).hexdigest(), len(content))
 
 
-def manifest_of(variants: tuple[Variant, ...], golden: bytes) -> Manifest:
+def manifest_of(
+    variants: tuple[Variant, ...], golden: bytes, inputs: tuple[Input, ...] = INPUTS, version: str = "1.0.0"
+) -> Manifest:
     return Manifest(
         format_version=1,
         name="tiny",
-        version="1.0.0",
-        inputs=INPUTS,
+        version=version,
+        inputs=inputs,
         outputs=OUTPUTS,
         variants=variants,
         golden=Golden(member("golden.npz", golden), len(IMAGES)),
@@ -125,7 +131,14 @@ def manifest_of(variants: tuple[Variant, ...], golden: bytes) -> Manifest:
     )
 
 
-def pack(folder: Path, contents: tuple[Part, ...] | None = None, *, golden: Mapping[str, Any] | None = None) -> Path:
+def pack(
+    folder: Path,
+    contents: tuple[Part, ...] | None = None,
+    *,
+    golden: Mapping[str, Any] | None = None,
+    inputs: tuple[Input, ...] = INPUTS,
+    version: str = "1.0.0",
+) -> Path:
     """Write `tiny-1.0.0.edgekit` in `folder`; `golden` replaces the golden outputs."""
     chosen = parts() if contents is None else contents
     scratch = folder / "members"
@@ -136,9 +149,9 @@ def pack(folder: Path, contents: tuple[Part, ...] | None = None, *, golden: Mapp
         path = scratch / part.variant().member.path
         path.write_bytes(part.content)
         files[path.name] = path
-    bundle = folder / "tiny-1.0.0.edgekit"
+    bundle = folder / f"tiny-{version}.edgekit"
     variants = tuple(part.variant() for part in chosen)
-    write_bundle(bundle, manifest_of(variants, files["golden.npz"].read_bytes()), files)
+    write_bundle(bundle, manifest_of(variants, files["golden.npz"].read_bytes(), inputs, version), files)
     return bundle
 
 

@@ -115,6 +115,7 @@ class TensorRTConverter:
             engine_least_version=release(report.version),
             notes=notes,
             stand_in=onnx,
+            recipe=recipe,
         )
 
 

@@ -37,6 +37,7 @@ class TFLiteOptions:
     percentile: float | None = None  # of the values that lie in range, for calibration "percentile"; None: 99.99
     bias_correction: bool = True  # whether calibration takes the mean error of rounded weights off the biases
     block_size: int | None = None  # int4 weights share a scale in blocks of this many; None: per output channel
+    weight_only: bool = False  # integer weights are made floats where they are used, and activations stay float
     dynamic_batch: bool = False  # whether inputs can be resized to any batch; the file opens at batch 1 all the same
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgekit_tflite.attempts import write_best
 from edgekit_tflite.gptq import KernelRounding
 from edgekit_tflite.graphs import Body, bodies
 from edgekit_tflite.layers import name_operators, scope_of
+from edgekit_tflite.lookups import with_lookups
 from edgekit_tflite.options import ACTIVATION_BITS, STATIC, TFLiteOptions
 from edgekit_tflite.patches import PATCHED
 from edgekit_tflite.reading import check_opens, read_opened
@@ -35,6 +37,14 @@ Statistics = dict[str, dict[str, Array]]  # tensor name -> its "min" and "max"
 
 def quantize(request: dict[str, Any]) -> dict[str, object]:
     """Write the float export at another precision; replies the notes on it."""
+    if request["precision"] in STATIC:  # whose GATHER reads a table of integers as it is
+        return _quantized(request)
+    with tempfile.TemporaryDirectory(dir=Path(request["output"]).parent) as folder:
+        looked_up = with_lookups(Path(request["model"]), Path(folder, "lookups.tflite"))
+        return _quantized({**request, "model": str(looked_up)})
+
+
+def _quantized(request: dict[str, Any]) -> dict[str, object]:
     precision = request["precision"]
     options = parse(TFLiteOptions, request["options"], where="TFLite options")
     model = read_opened(Path(request["model"]))
@@ -190,6 +200,10 @@ def _config(setting: Setting) -> Any:
     if setting.precision in STATIC:
         width = ACTIVATION_BITS[setting.precision]
         activations = TensorQuantizationConfig(num_bits=width, symmetric=width == 16)
+    if setting.weight_only:
+        return OpQuantizationConfig(
+            weight_tensor_config=weights, compute_precision=ComputePrecision.FLOAT, explicit_dequantize=True
+        )
     return OpQuantizationConfig(
         activation_tensor_config=activations, weight_tensor_config=weights, compute_precision=ComputePrecision.INTEGER
     )

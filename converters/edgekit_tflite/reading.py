@@ -203,7 +203,8 @@ def _tensor(tensor: Any, key: tuple[int, int], stored: Array) -> TFLiteTensor:
     scales = _values(quantization.scale if quantization else None)
     points = _values(quantization.zeroPoint if quantization else None) or [0] * len(scales)
     dtype = _dtype_name(tensor.type)
-    trained = bool(scales) or "float" in dtype
+    in_blocks = quantization is not None and quantization.details is not None  # whose scales are a tensor of their own
+    trained = bool(scales) or in_blocks or "float" in dtype
     return TFLiteTensor(
         key=key,
         name=tensor.name.decode(),

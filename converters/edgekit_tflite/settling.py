@@ -24,6 +24,7 @@ class Setting:
     precision: str  # one of LAYER_PRECISIONS
     algorithm: str = "min-max"
     block_size: int | None = None
+    weight_only: bool = False  # integers are made floats again where they are used
 
 
 Takes = Callable[[str, Setting], bool]  # whether the quantizer has this setting for operators of a type
@@ -152,10 +153,11 @@ def _setting(named: NamedOperator, precision: str, options: TFLiteOptions, takes
     fits = precision in reach and takes(named.type, Setting(precision, options.algorithm))
     setting = Setting(precision, options.algorithm if fits else "min-max")
     size = options.block_size
-    if precision != "int4-weights" or size is None or kernel[-1] % size:
-        return setting
-    blocks = Setting(precision, setting.algorithm, size)
-    return blocks if takes(named.type, blocks) else setting
+    if precision == "int4-weights" and size is not None and not kernel[-1] % size:
+        blocks = replace(setting, block_size=size)
+        setting = blocks if takes(named.type, blocks) else setting
+    weight_only = replace(setting, weight_only=options.weight_only and precision in DYNAMIC)
+    return weight_only if takes(named.type, weight_only) else setting
 
 
 def _callers(settled: Settled) -> str:

@@ -7,13 +7,21 @@ import dataclasses
 from pathlib import Path
 
 from edgekit.bundle import Bundle
-from edgekit.cli.output import add_require_signature, emit, progress, trust_of
+from edgekit.cli.benchmark_model import add_benchmark_model, run_with_benchmark_model
+from edgekit.cli.keeping import add_history, keep
+from edgekit.cli.output import add_require_signature, add_vendor_wheels, emit, progress, trust_of
 from edgekit.cli.table import table
+from edgekit.commits import current_commit
+from edgekit.errors import ConfigError
+from edgekit.files import sha256_file
+from edgekit.history import Run, figures_of
 from edgekit.runtime import survey
+from edgekit.runtime.profiling import Profile
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP, Stages
 from edgekit.trust import check_signature
 
 HERE = "local:"
+_SLOWEST = 12  # operators that are printed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--warmup", type=int, default=DEFAULT_WARMUP, metavar="N", help="untimed runs before them")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--device", metavar="URL", help="measure there (default: in this process)")
+    add_vendor_wheels(parser)
+    add_benchmark_model(parser)
+    parser.add_argument(
+        "--profile", action="store_true", help="say what operators, memory and energy it takes, as far as is known"
+    )
+    add_history(parser)
     add_require_signature(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print the figures."""
+    if args.benchmark_model is not None:
+        return run_with_benchmark_model(args)
     reply = _bench_here(args) if args.device is None else _bench_there(args)
     (benched,) = reply.results
     choice, timing = benched.choice, benched.timing
@@ -43,13 +59,53 @@ def run(args: argparse.Namespace) -> int:
     }
     if benched.stages is not None:
         result["stages"] = dataclasses.asdict(benched.stages)
+    if benched.profile is not None:
+        result["profile"] = dataclasses.asdict(benched.profile)
+    keep(args, [_kept(args.bundle, device, reply)])
     text = (
         f"{choice.variant} on {device} {choice.package} {choice.engine_version}, {choice.accelerator}, "
         f"{choice.threads} thread(s): median {timing.median_ms:.4f} ms, p90 {timing.p90_ms:.4f} ms, "
         f"p99 {timing.p99_ms:.4f} ms ({timing.runs} runs after {timing.warmup} warm-up)"
     )
-    emit(args, result, text if benched.stages is None else f"{text}\n{_stages(benched.stages)}")
+    parts = [text, *choice.notes]
+    if benched.stages is not None:
+        parts.append(_stages(benched.stages))
+    if benched.profile is not None:
+        parts.append(_profile(benched.profile))
+    emit(args, result, "\n".join(parts))
     return 0
+
+
+def _profile(profile: Profile) -> str:
+    """The slowest operators, then memory and energy."""
+    rows: list[tuple[str, ...]] = [("operator", "type", "on", "median ms", "share")]
+    rows += [
+        (it.name, it.type, it.place, f"{it.median_ms:.4f}", f"{it.share:.1%}") for it in profile.operators[:_SLOWEST]
+    ]
+    lines = [profile.no_operators] if profile.no_operators else [table(rows)]
+    if len(profile.operators) > _SLOWEST:
+        lines.append(f"and {len(profile.operators) - _SLOWEST} more (--json has all)")
+    peak, energy = profile.peak_rss_bytes, profile.energy
+    lines.append(
+        "peak memory: not known here" if peak is None else f"peak memory of the process: {peak / 2**20:.1f} MiB"
+    )
+    if energy is None:
+        lines.append("energy: no meter here that may be read")
+    else:
+        each = energy.joules / (profile.timing.runs + profile.timing.warmup) * 1e3
+        lines.append(f"energy: {energy.joules:.3f} J in {energy.seconds:.2f} s, {each:.3f} mJ a run ({energy.meter})")
+    return "\n".join(lines)
+
+
+def _kept(path: Path, device: str, reply: survey.BenchReply) -> Run:
+    (benched,) = reply.results
+    figures: dict[str, object] = {**vars(benched.timing), "peak_rss_bytes": reply.peak_rss_bytes}
+    with Bundle.open(path) as bundle:
+        name, version = bundle.manifest.name, bundle.manifest.version
+    return Run(
+        "bench", device, name, version, sha256_file(path), current_commit(), "measured",
+        figures_of({benched.choice.variant: figures}),
+    )  # fmt: skip
 
 
 def _stages(stages: Stages) -> str:
@@ -71,13 +127,19 @@ def _bench_here(args: argparse.Namespace) -> survey.BenchReply:
     with Bundle.open(args.bundle) as bundle:
         check_signature(bundle, require=args.require_signature, trust=args.trust)
         counts = {"warmup": args.warmup, "runs": args.runs, "threads": args.threads}
-        return survey.bench(bundle, [args.variant], **counts, progress=progress)
+        return survey.bench(bundle, [args.variant], **counts, progress=progress, trust=args.trust, profile=args.profile)
 
 
 def _bench_there(args: argparse.Namespace) -> survey.BenchReply:
-    from edgekit.devices import deploy, opened_device
+    from edgekit.devices import deploy
+    from edgekit.devices.facts import probe_facts
+    from edgekit.devices.leases import leased_device
 
-    with opened_device(args.device) as device:
+    with leased_device(args.device) as (device, _):
+        if probe_facts(device).virtual:
+            raise ConfigError(f"{args.device} is a virtual board: no latency of it says anything about a real one")
         progress(f"measuring on {args.device}")
-        deployed = deploy(args.bundle, device, **trust_of(args))
-        return deployed.bench(args.variant, warmup=args.warmup, runs=args.runs, threads=args.threads)
+        deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
+        return deployed.bench(
+            args.variant, warmup=args.warmup, runs=args.runs, threads=args.threads, profile=args.profile
+        )

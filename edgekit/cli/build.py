@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("project", type=Path, metavar="PROJECT.toml")
     parser.add_argument("-o", "--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted build stopped")
+    parser.add_argument(
+        "--device", metavar="URL", help="where the bundle is timed and tested; default: the project's, or local:"
+    )
     add_allow_code(parser)
     add_architecture(parser)
 
@@ -36,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
             args.output,
             resume=args.resume,
             architecture=args.architecture,
+            device=args.device,
             allow_code=args.allow_code,
             progress=shown_progress(),
         )

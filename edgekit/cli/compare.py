@@ -1,4 +1,7 @@
-"""`edgekit compare A B --data D [--layers] [--fix]`: how near B is to A, which layers cost what, and their repair."""
+"""`edgekit compare A B --data D [--layers] [--fix]`: how near B is to A, which layers cost what, and their repair.
+
+Of two folders of builds, what changed.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
+from edgekit.cli import compare_builds
 from edgekit.cli.output import add_allow_code, add_architecture, add_lengths, emit, lengths_of, quiet_tensorflow
 from edgekit.cli.progress import shown_progress
 from edgekit.cli.table import table
@@ -24,10 +28,10 @@ _NAME_WIDTH = 40
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit compare`."""
-    sides = "a Keras model, a .tflite or .onnx file, or bundle.edgekit#variant-id"
+    sides = "a Keras model, a .tflite or .onnx file, bundle.edgekit#variant-id; or the folder of a build"
     parser.add_argument("reference", metavar="A", help=f"the float side: {sides}")
     parser.add_argument("other", metavar="B", help=f"what is compared with it: {sides}")
-    parser.add_argument("--data", required=True, metavar="DATA", help="an .npz or module:function of real inputs")
+    parser.add_argument("--data", metavar="DATA", help="an .npz or module:function of real inputs; not for builds")
     parser.add_argument("--samples", type=int, default=64, metavar="N", help="rows used, spread over the data (64)")
     parser.add_argument("--layers", action="store_true", help="also compare layer by layer, and name the culprits")
     group = parser.add_argument_group("repair of an int8 .tflite (docs/comparing.md)")
@@ -45,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare and print."""
+    if compare_builds.are_builds(args):
+        return compare_builds.run(args)
+    if args.data is None:
+        raise ConfigError("--data is missing: say on which inputs the two are compared")
     sys.path.insert(0, "")  # module:function may stand in this folder
     if not all(side.partition("#")[0].endswith(CONVERTED) for side in (args.reference, args.other)):
         quiet_tensorflow()

@@ -14,7 +14,15 @@ from pathlib import Path
 from edgekit.bundle_exporters import exporter_names
 from edgekit.cli import convert_bundle
 from edgekit.cli.engine_settings import FLAGS, add_engine_settings, engine_settings, watched
-from edgekit.cli.output import add_allow_code, add_architecture, add_lengths, emit, lengths_of, quiet_tensorflow
+from edgekit.cli.output import (
+    add_allow_code,
+    add_architecture,
+    add_lengths,
+    add_require_signature,
+    emit,
+    lengths_of,
+    quiet_tensorflow,
+)
 from edgekit.conversion import Converter, NpuConverter, Source, check_precision, find_converter
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
@@ -26,7 +34,17 @@ DEFAULT_PRECISION = "fp32"
 STATEFUL = "tflite"  # the format that has state
 ENGINES = "tensorrt"  # the format that is built from an .onnx file as it is
 
-_OWN = ("calibration", "npu", "state", "allow_code", "architecture", "length", "signature")  # not of bundles
+_OWN = (
+    "calibration",
+    "npu",
+    "state",
+    "context",
+    "prefill",
+    "allow_code",
+    "architecture",
+    "length",
+    "signature",
+)  # not of bundles
 _SETTINGS = {  # flag -> key of `[convert.FORMAT]`
     "keep_float": "keep_float",
     "layer": "layers",
@@ -36,6 +54,7 @@ _SETTINGS = {  # flag -> key of `[convert.FORMAT]`
     "percentile": "percentile",
     "no_bias_correction": "bias_correction",
     "block_size": "block_size",
+    "weight_only": "weight_only",
     "dynamic_batch": "dynamic_batch",
     "layout": "layout",
     "batch": "batch",
@@ -69,11 +88,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORM",
         help="of a model with stateful=True: variables, or inputs-outputs",
     )
+    parser.add_argument(
+        "--context", type=int, metavar="N",
+        help="of a causal decoder: a .tflite with the signatures prefill and decode that keeps up to N tokens",
+    )  # fmt: skip
+    parser.add_argument("--prefill", type=int, metavar="N", help="with --context: tokens of a prompt at once, 32")
     _add_common_settings(parser.add_argument_group("settings of integer files"))
     _add_settings(parser.add_argument_group("settings of TFLite files (docs/phones.md)"))
     convert_bundle.add_arguments(parser.add_argument_group("settings of --to triton (docs/triton.md)"))
     add_engine_settings(parser.add_argument_group("settings of TensorRT engines (docs/tensorrt.md)"))
     _add_onnx_settings(parser.add_argument_group("settings of ONNX files (docs/onnx.md)"))
+    add_require_signature(parser)
     add_allow_code(parser)
     add_architecture(parser)
     add_lengths(parser)
@@ -88,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         convert_bundle.refuse(args, (*_OWN, *_SETTINGS, *FLAGS))
         return convert_bundle.run(args)
     converter = find_converter(args.to)
-    convert_bundle.refuse(args, convert_bundle.SETTINGS)
+    convert_bundle.refuse(args, (*convert_bundle.SETTINGS, *convert_bundle.TRUST))
     precision = args.precision or DEFAULT_PRECISION
     check_precision(converter, precision)
     settings = _settings(args) | engine_settings(args)
@@ -128,6 +153,7 @@ def run(args: argparse.Namespace) -> int:
 def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Source:
     if args.state is not None and converter.format != STATEFUL:
         raise ConfigError(f"--state is for --to {STATEFUL}, not {converter.format}: leave it out")
+    _check_context(args, converter)
     lengths = lengths_of(args)
     if args.model.suffix == BUILT and converter.format == ENGINES:
         _check_bare(args)
@@ -149,12 +175,35 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
         _check_no_flag(args, "--length", args.length)
         return saved_model_source(args.model, work, allow_code=args.allow_code, signatures=args.signature or ())
     _check_no_signature(args)
+    if args.context is not None:
+        return _decoder_source(args, work)
     loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths)
     return export_source(loaded, work, state=args.state)
 
 
+def _check_context(args: argparse.Namespace, converter: Converter) -> None:
+    """Raise ConfigError for flags of a decoder where they mean nothing."""
+    if args.context is not None and converter.format != STATEFUL:
+        raise ConfigError(f"--context is for --to {STATEFUL}, not {converter.format}: leave it out")
+    if args.context is None and args.prefill is not None:
+        raise ConfigError("--prefill goes with --context: give both, or leave it out")
+
+
+def _decoder_source(args: argparse.Namespace, work: Path) -> Source:
+    from edgekit.decoding import DEFAULT_PREFILL, export_decoder
+    from edgekit.language import TOKENS, is_pretrained
+    from edgekit.loading import load
+
+    _check_no_flag(args, "--state", args.state)
+    lengths = {TOKENS: args.context} if is_pretrained(args.model) else lengths_of(args)
+    loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths)
+    prefill = DEFAULT_PREFILL if args.prefill is None else args.prefill
+    return export_decoder(loaded, work, context=args.context, prefill=prefill)
+
+
 def _check_bare(args: argparse.Namespace) -> None:
     """Raise ConfigError for flags that mean nothing for a file that is converted already."""
+    _check_no_flag(args, "--context", args.context)
     _check_no_flag(args, "--state", args.state)
     _check_no_flag(args, "--architecture", args.architecture)
     _check_no_signature(args)
@@ -205,6 +254,12 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--op", action="append", metavar="TYPE=P", help="precision of an operator type; repeatable")
     group.add_argument("--algorithm", metavar="A", help="of weights: min-max (default), mse, octav, gptq, hadamard")
     group.add_argument("--block-size", type=int, metavar="N", help="of int4 weights: 32, 64, 128 or 256")
+    group.add_argument(
+        "--weight-only",
+        action="store_const",
+        const=True,
+        help="of dynamic-int8 and int4-weights: weights become floats where they are used, activations stay float",
+    )
     group.add_argument(
         "--dynamic-batch",
         action="store_const",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from pathlib import Path
 
 from edgekit.bundle import Bundle
 from edgekit.bundle_exporters import Exported, find_exporter
 from edgekit.cli.output import emit
 from edgekit.errors import ConfigError
+from edgekit.trust import check_signature
 
+TRUST = ("require_signature", "trust")  # of bundles alone
 SETTINGS = (
     "variant", "name", "version_folder", "replace", "max_batch", "preferred_batch", "max_queue_delay_us", "instances",
-    "gpus", "cpu", "parallel", "version_policy", "tensorrt_accelerator",
+    "gpus", "cpu", "parallel", "version_policy", "tensorrt_accelerator", "no_preprocessing",
 )  # fmt: skip
 
 
@@ -30,6 +33,7 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     _add_switch(group, "--cpu", "serve on the CPU")
     group.add_argument("--parallel", metavar="WAY", help="data (default): every GPU has the whole model")
     group.add_argument("--version-policy", metavar="P", help="latest:N (default latest:1), all, specific:N,M")
+    _add_switch(group, "--no-preprocessing", "no ensemble that takes raw pixels or samples, where the bundle has one")
     _add_switch(group, "--tensorrt-accelerator", "ONNX Runtime hands the graph to TensorRT")
 
 
@@ -44,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Export and say what was written where."""
     exporter = find_exporter(args.to).with_options(_settings(args), where=f"settings of --to {args.to}")
     with Bundle.open(args.model) as bundle:
+        check_signature(bundle, require=args.require_signature, trust=args.trust)
         exported = exporter.export(bundle, args.output)
     emit(args, _result(args, exported), _text(args, exported))
     return 0
@@ -79,6 +84,11 @@ def _result(args: argparse.Namespace, exported: Exported) -> dict[str, object]:
 
 def _text(args: argparse.Namespace, exported: Exported) -> str:
     lines = [f"{exported.folder}: {exported.variant} for {args.to}; {exported.reason}"]
-    lines += [f"  {path.relative_to(exported.folder)}" for path in exported.files]
+    lines += [f"  {_shown(path, exported.folder)}" for path in exported.files]
     lines += [f"left out: {item.variant}: {item.reason}" for item in exported.left_out]
     return "\n".join((*lines, *exported.notes))
+
+
+def _shown(path: Path, folder: Path) -> str:
+    """Below the model's folder, or the model beside it that it belongs to."""
+    return str(path.relative_to(folder if folder in path.parents else folder.parent))

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from edgekit.bundle import Bundle
-from edgekit.cli.output import add_require_signature, emit, progress, trust_of
+from edgekit.cli.output import add_require_signature, add_vendor_wheels, emit, progress, trust_of
 from edgekit.devices import deploy, opened_device
 from edgekit.devices.installing import KEEP, Installed, install, roll_back
 from edgekit.errors import EdgekitError
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", type=int, default=KEEP, metavar="N", help="older versions that stay, beside the one before"
     )
+    add_vendor_wheels(parser)
     add_require_signature(parser)
 
 
@@ -51,7 +52,7 @@ def _outcome(args: argparse.Namespace, url: str, name: str) -> Installed | Edgek
         with opened_device(url) as device:
             if args.rollback:
                 return roll_back(device, name)
-            deployed = deploy(args.bundle, device, **trust_of(args))
+            deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
             progress(f"{url}: on the device; held to its golden outputs")
             return install(deployed, keep=args.keep)
     except EdgekitError as problem:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from typing import TYPE_CHECKING
 
+from edgekit.toml_text import toml_value
 from edgekit.wording import counted
 
 if TYPE_CHECKING:
@@ -98,16 +98,10 @@ def _milliseconds(timing: Timing) -> str:
 
 
 def _paste(settings: dict[str, object]) -> list[str]:
-    """The settings as lines of TOML, whose strings are JSON's."""
+    """The settings as lines of TOML."""
     if not settings:
         return []
-    return ["", "[convert.tflite]", *(f"{key} = {_toml(value)}" for key, value in settings.items())]
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {json.dumps(word)}" for key, word in value.items()) + " }"
-    return json.dumps(value)
+    return ["", "[convert.tflite]", *(f"{key} = {toml_value(value)}" for key, value in settings.items())]
 
 
 def _attempt_json(attempt: Attempt) -> dict[str, object]:

@@ -15,6 +15,7 @@ from edgekit.cli.table import table
 from edgekit.conversion import Finding, Inspection, find_linter
 from edgekit.errors import ConfigError
 from edgekit.manifest import Manifest
+from edgekit.preprocessing.declared import Audio, LogMel, Picture, Preprocessing
 from edgekit.tensors import TensorSpec
 from edgekit.trust import TRUSTED, Signer, describe, signers
 
@@ -85,7 +86,23 @@ def _bundle_text(manifest: Manifest, signed: tuple[Signer, ...]) -> str:
         rows.append((variant.id, f"{variant.member.bytes:,}", variant.engine, metrics, ", ".join(variant.targets)))
     ports = _ports([item.spec for item in manifest.inputs], manifest.outputs)
     said = describe(signed)
-    return f"{manifest.name} {manifest.version}, every member's hash verified, {said}\n{ports}\n\n{table(rows)}"
+    declared = "".join(
+        f"\n'{item.name}' from {_settings(item.preprocessing)}" for item in manifest.inputs if item.preprocessing
+    )
+    head = f"{manifest.name} {manifest.version}, every member's hash verified, {said}"
+    return f"{head}\n{ports}{declared}\n\n{table(rows)}"
+
+
+def _settings(declared: Preprocessing | Picture | Audio | LogMel) -> str:
+    """What is not as by default: `picture (resize 8 8, std 255.0)`."""
+    words = []
+    for field in dataclasses.fields(declared):
+        value = getattr(declared, field.name)
+        if dataclasses.is_dataclass(value):
+            words.append(f"{field.name} ({_settings(value)})")  # type: ignore[arg-type]
+        elif value != field.default:
+            words.append(f"{field.name} {' '.join(map(str, value)) if isinstance(value, tuple) else value}")
+    return ", ".join(words)
 
 
 def _model_text(found: Inspection) -> str:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
-import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import TypedDict
 
 from edgekit.errors import ConfigError
-
-_STDERR = 2
+from edgekit.quiet import quiet_tensorflow as quiet_tensorflow
 
 
 class Trust(TypedDict):
@@ -70,6 +65,14 @@ def add_require_signature(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_vendor_wheels(parser: argparse.ArgumentParser) -> None:
+    """Declare --vendor-wheels."""
+    parser.add_argument(
+        "--vendor-wheels", type=Path, metavar="DIR",
+        help="wheels that go to the device along with the bundle, where numpy or an engine is not installed",
+    )  # fmt: skip
+
+
 def trust_of(args: argparse.Namespace) -> Trust:
     """What --require-signature and --trust say, as the keyword arguments of `open_bundle` and `deploy`."""
     return {"require_signature": args.require_signature, "trust": args.trust}
@@ -92,21 +95,3 @@ def lengths_of(args: argparse.Namespace) -> dict[str, list[str]]:
             raise ConfigError(f"--length is '{word}', expected INPUT=N, for example tokens=128")
         found[name] = lengths.split(",")
     return found
-
-
-def quiet_tensorflow() -> None:
-    """Import TensorFlow, where it is installed, without the start-up notes that its C++ writes to stderr.
-
-    Nor with its warnings of functions that are traced again: each model that a build measures is.
-    """
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    kept = os.dup(_STDERR)
-    with Path(os.devnull).open("w") as nowhere, suppress(ImportError):
-        os.dup2(nowhere.fileno(), _STDERR)
-        try:
-            import_module("tensorflow").config.list_physical_devices()  # looks for a GPU, and says what it misses
-        finally:
-            os.dup2(kept, _STDERR)
-            os.close(kept)

@@ -1,47 +1,89 @@
-"""`edgekit run BUNDLE --input X.npz -o Y.npz`: run a bundle once."""
+"""`edgekit run BUNDLE --input X -o Y.npz`: run a bundle once, on arrays, a picture or a sound."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
-from edgekit.cli.output import add_require_signature, emit, trust_of
-from edgekit.runtime import Choice, open_bundle
-from edgekit.runtime.arrays import read_inputs, write_npz
+from edgekit.bundle import Bundle
+from edgekit.cli.output import add_require_signature, add_vendor_wheels, emit, trust_of
+from edgekit.cli.raw_inputs import inputs_of
+from edgekit.cli.top import check_classes, top_classes, top_text
+from edgekit.errors import ConfigError
+from edgekit.manifest import Manifest
+from edgekit.runtime import Choice, open_session
+from edgekit.runtime.arrays import write_npz
+from edgekit.tensors import Array
+from edgekit.trust import check_signature
+
+TOP = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit run`."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
-    parser.add_argument("--input", type=Path, required=True, metavar="X.npz", help="one array for each model input")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="Y.npz", help="where the outputs go")
+    parser.add_argument(
+        "--input", type=Path, required=True, metavar="X",
+        help="an .npz with one array for each model input, an .npy of the only one; or a picture or .wav file, which "
+        "become inputs as the bundle declares",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", type=Path, metavar="Y.npz", help="where the outputs go")
+    parser.add_argument(
+        "--top", type=int, metavar="N", help=f"print the N classes with the highest scores (default without -o: {TOP})"
+    )
+    parser.add_argument(
+        "--preprocess", action="store_true", help="the arrays are raw pixels from 0 to 255, or sound samples"
+    )
     parser.add_argument("--variant", metavar="ID", help="a variant of the bundle (default: the best that runs here)")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--device", metavar="URL", help="run it there (default: in this process)")
+    add_vendor_wheels(parser)
     add_require_signature(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run once and write the outputs."""
-    choice = _run_here(args) if args.device is None else _run_there(args)
-    text = f"{args.output}: {choice.variant} on {choice.package} {choice.engine_version}, {choice.accelerator}"
-    emit(args, {"output": str(args.output), "device": args.device, "choice": dataclasses.asdict(choice)}, text)
+    """Run once; write the outputs and print the best classes."""
+    count = TOP if args.top is None and args.output is None else args.top
+    if count is not None and count < 1:
+        raise ConfigError(f"--top is {count}, expected 1 or more")
+    manifest, outputs, choice = (_run_here if args.device is None else _run_there)(args, ranked=count is not None)
+    if args.output is not None:
+        write_npz(args.output, outputs)
+    place = args.input if args.output is None else args.output
+    text = f"{place}: {choice.variant} on {choice.package} {choice.engine_version}, {choice.accelerator}"
+    result = {
+        "output": None if args.output is None else str(args.output),
+        "device": args.device,
+        "choice": dataclasses.asdict(choice),
+    }
+    if count is not None:
+        samples = top_classes(outputs, manifest.labels, count)
+        result["top"] = [[dataclasses.asdict(ranked) for ranked in sample] for sample in samples]
+        text = f"{text}\n{top_text(samples)}"
+    emit(args, result, text)
     return 0
 
 
-def _run_here(args: argparse.Namespace) -> Choice:
-    with open_bundle(args.bundle, variant=args.variant, threads=args.threads, **trust_of(args)) as session:
-        write_npz(args.output, session.run(read_inputs(args.input, session.inputs)))
-        return session.choice
+def _run_here(args: argparse.Namespace, *, ranked: bool) -> tuple[Manifest, Mapping[str, Array], Choice]:
+    with Bundle.open(args.bundle) as bundle:
+        check_signature(bundle, require=args.require_signature, trust=args.trust)
+        with open_session(bundle, variant=args.variant, threads=args.threads) as session:
+            return bundle.manifest, session.run(_inputs(args, bundle.manifest, ranked=ranked)), session.choice
 
 
-def _run_there(args: argparse.Namespace) -> Choice:
+def _run_there(args: argparse.Namespace, *, ranked: bool) -> tuple[Manifest, Mapping[str, Array], Choice]:
     from edgekit.devices import deploy, opened_device
 
     with opened_device(args.device) as device:
-        deployed = deploy(args.bundle, device, **trust_of(args))
-        inputs = read_inputs(args.input, [item.spec for item in deployed.manifest.inputs])
+        deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
+        inputs = _inputs(args, deployed.manifest, ranked=ranked)
         result = deployed.run(inputs, variant=args.variant, threads=args.threads)
-    write_npz(args.output, result.outputs)
-    return result.choice
+    return deployed.manifest, result.outputs, result.choice
+
+
+def _inputs(args: argparse.Namespace, manifest: Manifest, *, ranked: bool) -> dict[str, Array]:
+    if ranked:
+        check_classes(manifest.outputs)
+    return inputs_of(args.input, manifest.inputs, preprocess=args.preprocess)

@@ -50,8 +50,12 @@ def decibels(signal: float, noise: float) -> float | None:
     return 10 * float(np.log10(signal / noise)) if noise and signal else None
 
 
+def top1_classes(outputs: Mapping[str, Array]) -> Array | None:
+    """The class of each sample, int64 (n,); None unless there is one output of class scores."""
+    (scores, *others) = outputs.values()
+    return None if others or scores.ndim != 2 or scores.shape[1] < 2 else scores.argmax(axis=1)
+
+
 def _top1_agreement(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> float | None:
-    (name, scores), *others = reference.items()
-    if others or scores.ndim != 2 or scores.shape[1] < 2:
-        return None
-    return float(np.mean(scores.argmax(axis=1) == outputs[name].argmax(axis=1)))
+    wanted, found = top1_classes(reference), top1_classes(outputs)
+    return None if wanted is None or found is None else float(np.mean(wanted == found))

@@ -29,7 +29,7 @@ def factorize(loaded: LoadedModel, step: Factorize, training: Training) -> Loade
     needed and missing.
     """
     model = flat(loaded.model)
-    chosen, notes = select_kernels(step, model, _unfit)
+    chosen, notes = select_kernels(step, model, unfit)
     decomposed = {kernel.name: np.linalg.svd(kernel.read(), full_matrices=False) for kernel, _ in chosen}
     spectra = {kernel.name: Spectrum(kernel.rows, kernel.columns, decomposed[kernel.name].S) for kernel, _ in chosen}
     ranks = _ranks(step, chosen, spectra, model)
@@ -138,7 +138,7 @@ def _ranks(
     return ranks | ranks_within(shared, step.max_parameters - rest)
 
 
-def _unfit(kernel: Kernel, _own: Factorize) -> str | None:
+def unfit(kernel: Kernel, _own: Factorize) -> str | None:
     """Why a kernel cannot be two layers."""
     layers = import_keras().layers
     layer, kind = kernel.layer, type(kernel.layer).__name__

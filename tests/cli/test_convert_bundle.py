@@ -119,7 +119,9 @@ def test_a_folder_that_nobody_can_make(edgekit: Run, tiny_bundle: Path, tmp_path
     assert "cannot write" in ended.stderr
 
 
-@pytest.mark.parametrize("argv", [("--gpus", "0"), ("--cpu",), ("--replace",), ("--variant", "onnx-fp32")])
+@pytest.mark.parametrize(
+    "argv", [("--gpus", "0"), ("--cpu",), ("--replace",), ("--variant", "onnx-fp32"), ("--require-signature",)]
+)
 def test_flags_of_triton_are_for_triton(edgekit: Run, tmp_path: Path, argv: tuple[str, ...]) -> None:
     ended = edgekit("convert", "none.keras", "--to", "tflite", "-o", tmp_path / "x.tflite", *argv)
     assert ended.exit_code == 2

@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.errors import DataError
+from edgekit.manifest import Binding, Input, Member, State, StateTensor, Variant
+from edgekit.runtime import Session, open_file
+from edgekit.tensors import TensorSpec
+
 STEPS = 6
 Run = Callable[..., Any]
 Steps = tuple[dict[str, np.ndarray], ...]
@@ -57,6 +62,46 @@ def answers(path: Path, steps: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
+def check_streams(path: Path, steps: np.ndarray, expected: np.ndarray, *, in_variables: bool) -> None:
+    """The same in a session, which keeps the state: begun anew, and in two streams at once."""
+    with opened(path, in_variables=in_variables) as session, session.new_stream() as other:
+        for _ in range(2):
+            for step, wanted in zip(steps, expected, strict=True):
+                np.testing.assert_allclose(session.run({"x": step})["y"][0], wanted, atol=1e-5)
+            session.reset_state()
+        np.testing.assert_allclose(other.run({"x": np.concatenate(steps)})["y"], expected, atol=1e-5)
+        with pytest.raises(DataError, match="unknown input 'words_h_in'"):
+            session.run({"x": steps[0], "words_h_in": np.zeros((1, 4), np.float32)})
+
+
+def opened(path: Path, *, in_variables: bool) -> Session:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    details = {item["index"]: item for item in (*interpreter.get_input_details(), *interpreter.get_output_details())}
+    (signature,) = interpreter._get_full_signature_list().values()
+    sides = [
+        {name: Binding(name, details[index]["name"], "float32") for name, index in signature[side].items()}
+        for side in ("inputs", "outputs")
+    ]
+    tensors = [
+        StateTensor(
+            sides[0][name],
+            sides[1][name.replace("_in", "_out")],
+            tuple(details[signature["inputs"][name]]["shape"].tolist()),
+        )
+        for name in sides[0]
+        if name != "x"
+    ]
+    assert bool(tensors) != in_variables
+    variant = Variant(
+        id="stream", format="tflite", precision="fp32", member=Member(path.name, "", 0), targets=(), engine="litert",
+        engine_least_version="1.0", inputs=(sides[0]["x"],), outputs=(sides[1]["y"],), golden_tolerance=0.0,
+        state=State(tuple(tensors)),
+    )  # fmt: skip
+    return open_file(path, variant, [Input("x", (None, 1, 3), "float32")], [TensorSpec("y", (None, 2), "float32")])
+
+
 @pytest.mark.parametrize("state", ["variables", "inputs-outputs"])
 def test_calls_go_on_where_the_last_one_stopped(
     edgekit: Run, tmp_path: Path, steps: np.ndarray, expected: np.ndarray, state: str
@@ -67,6 +112,7 @@ def test_calls_go_on_where_the_last_one_stopped(
     assert ended.exit_code == 0, ended.stderr
     np.testing.assert_allclose(answers(output, steps), expected, atol=1e-5)
     np.testing.assert_allclose(answers(output, steps), expected, atol=1e-5)  # opened anew, it begins anew
+    check_streams(output, steps, expected, in_variables=state == "variables")
     found = edgekit("inspect", output, "--json").json
     types = {layer["type"] for layer in found["layers"]}
     if state == "variables":

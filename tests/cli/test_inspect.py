@@ -12,7 +12,7 @@ from onnx import helper
 from edgekit.metadata import Image, ModelMetadata, TensorMetadata
 from tests.conftest import Digits
 from tests.onnx_graphs import convolution, model, saved
-from tests.tiny_models import float_onnx, int8_tflite
+from tests.tiny_models import SOUNDS, float_onnx, int8_tflite, pack
 
 Run = Callable[..., Any]
 
@@ -139,3 +139,10 @@ def test_rules_are_for_onnx_files_and_known_tools(edgekit: Run, tmp_path: Path) 
     ended = edgekit("inspect", convolution(tmp_path / "x.onnx"), "--for", "tensorrtt")
     assert ended.exit_code == 2
     assert "did you mean 'tensorrt'?" in ended.stderr
+
+
+def test_a_bundle_says_what_its_inputs_are_made_of(edgekit: Run, tmp_path: Path) -> None:
+    bundle = pack(tmp_path, inputs=SOUNDS)
+    assert "\n'image' from audio (sample_rate 8000, samples 4)\n" in edgekit("inspect", bundle).stdout
+    declared = edgekit("inspect", bundle, "--json").json["inputs"][0]["preprocessing"]
+    assert (declared["picture"], declared["audio"]["samples"]) == (None, 4)

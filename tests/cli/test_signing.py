@@ -73,6 +73,23 @@ def test_a_bundle_that_nobody_signed_is_refused(
         assert edgekit(*argv).exit_code == 0
 
 
+def test_a_model_repository_is_made_of_signed_bundles_where_it_is_demanded(
+    edgekit: Run, keys: Path, bundle: Path, tmp_path: Path
+) -> None:
+    argv = ("convert", bundle, "--to", "triton", "-o", tmp_path / "repository")
+    for demanded in (("--require-signature", "--trust", keys), ("--require-signature",)):
+        refused = edgekit(*argv, *demanded)
+        assert refused.exit_code == 2
+        assert "not signed, and a signature is demanded" in refused.stderr
+        assert not (tmp_path / "repository").exists()
+    policy = tmp_path / "etc" / "policy.json"
+    policy.parent.mkdir()
+    policy.write_text(json.dumps({"require_signature": True, "trust": [str(keys)]}))
+    assert edgekit(*argv).exit_code == 2
+    edgekit("sign", bundle, "--key", keys / "release.key")
+    assert edgekit(*argv).exit_code == 0
+
+
 def test_the_runtime_on_a_device_takes_it_too(
     keys: Path, bundle: Path, edgekit: Run, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from edgekit.devices.testing import TestOutcome
 from tests.tiny_models import IMAGES, Part, expected, float_onnx, pack, parts
 
 Run = Callable[..., Any]
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_bundle_that_passes(edgekit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,9 +24,9 @@ def test_a_bundle_that_passes(edgekit: Run, tmp_path: Path, monkeypatch: pytest.
     ended = edgekit("test", bundle.name, "--junit", "junit.xml", "--json")
     assert ended.exit_code == 0, ended.stderr
     assert {key: ended.json[key] for key in ("passed", "failed", "skipped", "broken")} == {
-        "passed": 4, "failed": 0, "skipped": 0, "broken": None,
+        "passed": 9, "failed": 0, "skipped": 6, "broken": None,
     }  # fmt: skip
-    assert "4 passed" in ended.stderr
+    assert "9 passed" in ended.stderr
     assert "tflite-int8.median_ms" in (tmp_path / "junit.xml").read_text()
 
 
@@ -32,7 +34,7 @@ def test_a_bundle_that_fails(edgekit: Run, tmp_path: Path) -> None:
     bundle = pack(tmp_path, parts()[1:2], golden={"scores": np.roll(expected(IMAGES), 1, axis=1)})
     ended = edgekit("test", bundle)
     assert ended.exit_code == 1
-    assert ended.stdout == "3 passed, 1 failed, 0 skipped (tiny-1.0.0.edgekit on local:)\n"
+    assert ended.stdout == "5 passed, 1 failed, 9 skipped (tiny-1.0.0.edgekit on local:)\n"
 
 
 def test_a_variant_without_its_engine(edgekit: Run, tmp_path: Path) -> None:
@@ -42,7 +44,14 @@ def test_a_variant_without_its_engine(edgekit: Run, tmp_path: Path) -> None:
 
 
 def test_a_device_that_breaks(edgekit: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = TestOutcome(passed=0, failed=1, skipped=0, broken="the link was cut", report={})
+    device = {"url": "local:", "broken": "the link was cut", "probe": None, "figures": {}, "gate": None}
+    outcome = TestOutcome(
+        passed=0,
+        failed=1,
+        skipped=0,
+        broken="the link was cut",
+        report={"bundle": {"name": "tiny", "version": "1.0.0"}, "commit": None, "devices": [device], "tests": []},
+    )
     monkeypatch.setattr(test_verb, "run_device_tests", lambda *args, **options: outcome)
     ended = edgekit("test", tiny_bundle)
     assert ended.exit_code == 3
@@ -56,3 +65,29 @@ def test_no_such_device(edgekit: Run, tiny_bundle: Path, device: str, exit_code:
 
 def test_no_such_bundle(edgekit: Run, tmp_path: Path) -> None:
     assert edgekit("test", tmp_path / "none.edgekit").exit_code == 2
+
+
+def test_several_devices_side_by_side_end_in_one_report(
+    edgekit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PYTEST_PLUGINS", "tests.suite_plugin")
+    monkeypatch.setenv("ONLY_SUITE", "test_variants.py")
+    bundle, summary = pack(tmp_path, parts()[1:2]), tmp_path / "summary.md"
+    devices = ("--device", "local:a", "--device", "local:b")
+    ended = edgekit("test", bundle, *devices, "--jobs", 2, "--markdown", summary, "--history", tmp_path / "h", "--json")
+    assert ended.exit_code == 0, ended.stderr
+    assert (ended.json["format"], ended.json["format_version"]) == ("edgekit-device-report", 2)
+    assert [device["url"] for device in ended.json["devices"]] == ["local:a", "local:b"]
+    assert (ended.json["passed"], ended.json["failed"]) == (6, 0)
+    lines = summary.read_text().splitlines()
+    assert lines[0].startswith("## tiny 1.0.0: device tests passed")
+    assert [line for line in lines if line.startswith("| `local:b` | passed | 3 | 0 | ")]
+    runs = edgekit("history", "tiny", "--history", tmp_path / "h", "--json").json["runs"]
+    assert sorted(run["device"] for run in runs) == ["local:a", "local:b"]
+
+
+@pytest.mark.parametrize(("flags", "said"), [(("--jobs", 0), "0 jobs"), (("--calibrate",), "are for --baseline")])
+def test_flags_that_cannot_be(edgekit: Run, tiny_bundle: Path, flags: tuple[object, ...], said: str) -> None:
+    ended = edgekit("test", tiny_bundle, *flags)
+    assert (ended.exit_code, said in ended.stderr) == (2, True), ended.stderr

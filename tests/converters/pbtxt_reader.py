@@ -17,6 +17,7 @@ TENSOR = {"name": str, "data_type": TYPES, "dims": [int], "reshape": {"shape": [
 SCHEMA = {
     "name": str,
     "platform": str,
+    "backend": str,
     "max_batch_size": int,
     "input": [TENSOR],
     "output": [{**TENSOR, "label_filename": str}],
@@ -25,6 +26,9 @@ SCHEMA = {
     "instance_group": [{"count": int, "kind": KINDS, "gpus": [int]}],
     "optimization": {
         "execution_accelerators": {"gpu_execution_accelerator": [{"name": str, "parameters": ("map", str)}]}
+    },
+    "ensemble_scheduling": {
+        "step": [{"model_name": str, "model_version": int, "input_map": ("map", str), "output_map": ("map", str)}]
     },
     "model_warmup": [
         {

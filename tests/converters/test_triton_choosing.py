@@ -8,7 +8,7 @@ from edgekit_triton.choosing import choose
 from edgekit_triton.options import Options
 
 from edgekit.errors import ConfigError, ConversionError, EngineError
-from edgekit.manifest import Binding
+from edgekit.manifest import Binding, State
 from edgekit.tensorrt.recipe import Recipe, Shapes
 from tests.converters.pbtxt_reader import read_config
 from tests.converters.triton_bundles import config, export, one, two_outputs, variant, write
@@ -124,3 +124,9 @@ class TestPlans:
 
     def test_the_largest_batch_may_be_said(self, tmp_path: Path) -> None:
         assert config(plan(tmp_path), tmp_path / "repo", max_batch=4)["max_batch_size"] == 4
+
+
+def test_a_model_with_state_is_not_served(tmp_path: Path) -> None:
+    stateful = variant("fp32", b"", state=State())
+    with pytest.raises(ConversionError, match="keeps state from call to call"):
+        choose([stateful], Options(), where="two")

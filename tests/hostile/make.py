@@ -262,6 +262,14 @@ def attacks() -> Mapping[str, Attack]:
         "other-format": ("a format that nobody checks", "unknown 'exe'", told("variants", 0, "format", value="exe")),
         "unbound-input": ("an input left as it was", "binds the inputs none", told("variants", 0, "inputs", value=[])),
         "object-dtype": ("an array of Python objects", "dtype 'object'", told("inputs", 0, "dtype", value="object")),
+        "preprocessing-unfit": (
+            "another shape than the model takes", "the model takes 'image'",
+            told("inputs", 0, "preprocessing", value={"picture": {"resize": [8, 8]}}),
+        ),
+        "preprocessing-huge": (
+            "a picture that fills the memory", "from 1 to 16384",
+            told("inputs", 0, "preprocessing", value={"picture": {"resize": [1 << 40, 1 << 40]}}),
+        ),
         "scale-zero": ("a division by zero", "scale 0.0", told(*quantization, "scale", value=0.0)),
         "zero-point": ("an integer that wraps", "zero point 128", told(*quantization, "zero_point", value=128)),
         "signatures-last": ("signatures after what they sign", "expected the second", signed(sig, place=3)),

@@ -1,0 +1,71 @@
+"""A causal decoder on its way to a `.tflite` that goes on from token to token: two signatures and a cache in variables.
+
+`prefill` reads a piece of a prompt and gives no scores, `decode` reads one token and gives the scores of the next. Both
+work on the same keys and values, which stay inside the file's variables: nobody hands them in and out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any  # Any: TensorFlow's tensors, which have no types
+
+from edgekit.conversion import VARIABLES, Source
+from edgekit.errors import ConfigError
+from edgekit.exporting import check_float, save_functions
+from edgekit.language.caching import cache_shapes, step
+from edgekit.loading import LoadedModel, import_keras
+from edgekit.tensors import TensorSpec
+
+DECODE, PREFILL = "decode", "prefill"
+POSITION, NEXT, LOGITS = "position", "next", "logits"
+DEFAULT_PREFILL = 32
+
+
+def export_decoder(loaded: LoadedModel, work: Path, *, context: int, prefill: int = DEFAULT_PREFILL) -> Source:
+    """Write the SavedModel of a decoder that keeps `context` tokens and reads prompts in pieces of `prefill`.
+
+    `decode` takes tokens (1, 1) and position (1,), how many tokens came before, and gives logits (1, vocabulary).
+    `prefill` takes tokens (1, prefill) and position, and gives next (1,), the position behind them. A piece that is
+    padded is harmless: later tokens overwrite what stands behind the position, which nothing attends to. A position of
+    0 begins anew. Raises ConfigError, and ModelError for a model without attention that can keep anything.
+    """
+    if prefill < 1 or context < 1 or context % prefill:
+        raise ConfigError(f"context is {context}, expected a multiple of prefill, which is {prefill}")
+    shapes = cache_shapes(loaded.model)
+    check_float(loaded)
+    keras = import_keras()
+    kept = {
+        shape.layer: tuple(
+            keras.Variable(keras.ops.zeros((1, shape.groups, context, shape.size)), name=f"{shape.layer}_{part}")
+            for part in ("keys", "values")
+        )
+        for shape in shapes
+    }
+
+    def run(tokens: Any, position: Any) -> Any:
+        caches = {layer: (keys.value, values.value) for layer, (keys, values) in kept.items()}
+        outputs, after = step(loaded.model, tokens, position[0], caches)
+        for layer, pair in after.items():
+            for variable, new in zip(kept[layer], pair, strict=True):
+                variable.assign(new)
+        return outputs
+
+    def decode(tokens: Any, position: Any) -> dict[str, Any]:
+        return {LOGITS: run(tokens, position)[:, -1]}
+
+    def read(tokens: Any, position: Any) -> dict[str, Any]:
+        run(tokens, position)
+        return {NEXT: position + prefill}
+
+    tokens_name = loaded.inputs[0].name
+    inputs = (TensorSpec(tokens_name, (None, 1), "int32"), TensorSpec(POSITION, (None,), "int32"))
+    outputs = (TensorSpec(LOGITS, (None, loaded.outputs[0].shape[-1]), loaded.outputs[0].dtype),)
+    longer = (TensorSpec(tokens_name, (None, prefill), "int32"), inputs[1])
+    folder = work / "float-saved-model"
+    variables = [*loaded.model.variables, *(variable for pair in kept.values() for variable in pair)]
+    save_functions(loaded.name, folder, {DECODE: (decode, inputs), PREFILL: (read, longer)}, variables)
+    names = tuple(dict.fromkeys(layer.name for layer in loaded.model._flatten_layers(include_self=False)))
+    return Source(
+        loaded.name, inputs, outputs, folder, None, work, names,
+        state=VARIABLES, signature=DECODE, other_signatures=(PREFILL,),
+    )  # fmt: skip

@@ -1,0 +1,30 @@
+"""TensorFlow without its start-up notes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+_STDERR = 2
+
+
+def quiet_tensorflow() -> None:
+    """Import TensorFlow, where it is installed, without the start-up notes that its C++ writes to stderr.
+
+    Nor with its warnings of functions that are traced again: each model that a build measures is.
+    """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(_STDERR)
+    with Path(os.devnull).open("w") as nowhere, suppress(ImportError):
+        os.dup2(nowhere.fileno(), _STDERR)
+        try:
+            import_module("tensorflow").config.list_physical_devices()  # looks for a GPU, and says what it misses
+        finally:
+            os.dup2(kept, _STDERR)
+            os.close(kept)
