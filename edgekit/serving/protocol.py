@@ -160,7 +160,9 @@ def _from_json(item: RequestInput) -> Array:
         given = np.asarray(item.data)
     except (ValueError, OverflowError) as problem:
         raise DataError(f"input '{item.name}': its data is no array: {problem}") from problem
-    if given.size and given.dtype.kind not in _FITS[dtype.kind]:
+    if dtype.kind in "iu" and given.dtype.kind in "fO" and _whole(exact := np.asarray(item.data, object)):
+        given = exact  # numpy makes floats of integers beyond int64, when there are smaller ones beside them
+    elif given.size and given.dtype.kind not in _FITS[dtype.kind]:
         raise DataError(f"input '{item.name}': its data is not of {item.datatype}")
     expected = math.prod(item.shape)
     if given.size != expected:
@@ -170,6 +172,10 @@ def _from_json(item: RequestInput) -> Array:
     if given.size and dtype.kind in "iu" and not _holds(dtype, given):
         raise DataError(f"input '{item.name}': its data is beyond {item.datatype}")
     return given.astype(dtype).reshape(item.shape)
+
+
+def _whole(given: Array) -> bool:
+    return all(type(number) is int for number in given.flat)
 
 
 def _holds(dtype: np.dtype[Any], given: Array) -> bool:

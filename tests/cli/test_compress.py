@@ -157,6 +157,12 @@ def test_no_space(edgekit: Run, folder: Path, digits: Digits) -> None:
     assert not (folder / "small.keras").exists()
 
 
+def started(*argv: object) -> subprocess.Popen[bytes]:
+    one_thread = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1")
+    words = [sys.executable, "-m", "edgekit", *map(str, argv)]
+    return subprocess.Popen(words, stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ | one_thread)
+
+
 @pytest.mark.parametrize(
     "step",
     [
@@ -167,23 +173,16 @@ def test_no_space(edgekit: Run, folder: Path, digits: Digits) -> None:
         pytest.param('step = "quantize-weights"\nscheme = "ternary"\nepochs = 8', marks=pytest.mark.slow),
     ],
 )
-def test_a_killed_run_goes_on_to_the_same_bits(
-    edgekit: Run, folder: Path, digits: Digits, step: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_goes_on_to_the_same_bits(folder: Path, digits: Digits, step: str) -> None:
     """A real SIGKILL in the middle of an epoch, with early stopping on.
 
-    One thread in TensorFlow: how it shares sums among several may depend on what else the machine does.
+    Each run is a process of its own with one thread in TensorFlow: how it shares sums among several may depend on what
+    else the machine does.
     """
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")
     recipe = f"[[compress]]\n{step}\nbatch_size = 4\n[training]\npatience = 2\n"
     (folder / "recipe.toml").write_text(recipe)
-    whole = edgekit(*arguments(folder, digits, **{"-o": folder / "whole.keras"}))
-    assert whole.exit_code == 0, whole.stderr
-    words = [str(word) for word in arguments(folder, digits)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgekit", *words], stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    assert started(*arguments(folder, digits, **{"-o": folder / "whole.keras"})).wait() == 0
+    process = started(*arguments(folder, digits))
     try:
         deadline = time.monotonic() + 300
         while not list(folder.glob(".small.keras.work/steps/*/epoch-0002.npz")):
@@ -194,8 +193,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert not (folder / "small.keras").exists()
-    resumed = edgekit(*arguments(folder, digits), "--resume")
-    assert resumed.exit_code == 0, resumed.stderr
+    assert started(*arguments(folder, digits), "--resume").wait() == 0
     both = [package.load(folder / name) for name in ("whole.keras", "small.keras")]
     for weight, expected in zip(*(each.model.get_weights() for each in both), strict=True):
         np.testing.assert_array_equal(weight, expected)

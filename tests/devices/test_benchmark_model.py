@@ -141,6 +141,6 @@ def test_no_device(tiny_bundle: Path, fake: str, capfd: pytest.CaptureFixture[st
 def test_the_device_tests_take_it_along(tiny_bundle: Path, fake: str, capfd: pytest.CaptureFixture[str]) -> None:
     argv = ["test", str(tiny_bundle), "--device", "local:", "--benchmark-model", fake, "--json"]
     assert main(argv) == 0
-    said = json.loads(capfd.readouterr().out)
-    assert said["figures"]["tflite-int8"]["benchmark_model.mean_ms"] == 0.0555
-    assert "benchmark_model.mean_ms" not in said["figures"]["onnx-fp32"]
+    [device] = json.loads(capfd.readouterr().out)["devices"]
+    assert device["figures"]["tflite-int8"]["benchmark_model.mean_ms"] == 0.0555
+    assert "benchmark_model.mean_ms" not in device["figures"]["onnx-fp32"]

@@ -45,6 +45,20 @@ def test_every_array_comes_back(array: np.ndarray, binary: bool) -> None:
     assert json.loads(body)["outputs"] == [{**described, "data": array.ravel().tolist()}]
 
 
+@pytest.mark.parametrize("data", [[0, 2**63], [2**64 - 1, 1]])
+def test_integers_beyond_int64(data: list[int]) -> None:
+    _, found = read({"inputs": [item(datatype="UINT64", data=data)]})
+    assert found["x"].tolist() == data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [([0, 2**64], "beyond UINT64"), ([-1, 2**63], "beyond UINT64"), ([0.5, 2**63], "not of UINT64")]
+)
+def test_what_uint64_does_not_hold(data: list[float], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read({"inputs": [item(datatype="UINT64", data=data)]})
+
+
 def test_data_may_be_nested() -> None:
     _, found = read({"inputs": [item(shape=[2, 1], data=[[1], [2]])]})
     assert found["x"].tolist() == [[1.0], [2.0]]
