@@ -52,7 +52,8 @@ def test_integers_beyond_int64(data: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [([0, 2**64], "beyond UINT64"), ([-1, 2**63], "beyond UINT64"), ([0.5, 2**63], "not of UINT64")]
+    ("data", "message"),
+    [([0, 2**64], "beyond UINT64"), ([-1, 2**63], "beyond UINT64"), ([0.5, 2**63], "not of UINT64")],
 )
 def test_what_uint64_does_not_hold(data: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
