@@ -12,7 +12,7 @@ from edgekit.bundle import Bundle
 from edgekit.devices.deployed import DeployedBundle, DeviceRun
 from edgekit.devices.facts import probe_facts
 from edgekit.devices.native import deploy_native
-from edgekit.devices.pushing import push_by_content, remove
+from edgekit.devices.pushing import push_all, push_by_content, remove
 from edgekit.devices.remedies import what_is_missing
 from edgekit.devices.replies import read_reply
 from edgekit.devices.transport import Transport
@@ -59,8 +59,7 @@ def deploy(
     with tempfile.TemporaryDirectory(prefix="edgekit-deploy-") as folder:
         zipapp = Path(folder, "runtime.pyz")
         write_zipapp(zipapp)
-        runtime = push_by_content(device, zipapp)
-    remote = push_by_content(device, path)
+        runtime, remote = push_all(device, [zipapp, path])
     return ZipappBundle(device, manifest, runtime, remote, timeout_s, wheels)
 
 
