@@ -105,10 +105,11 @@ def in_both_places(folder: Path, command: Callable[[Path], Sequence[str]]) -> li
     for name, settings in PLACES:
         place = folder / name
         place.mkdir(parents=True)
-        argv = [sys.executable, "-m", "edgekit", *command(place)]
-        environment = {**os.environ, **settings}
-        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        started.append((place, subprocess.Popen(argv, cwd=place, env=environment, text=True, **pipes)))
+        argv, environment = [sys.executable, "-m", "edgekit", *command(place)], {**os.environ, **settings}
+        process = subprocess.Popen(
+            argv, cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        started.append((place, process))
     for _, process in started:
         _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, said
