@@ -107,6 +107,7 @@ class Golden:
 
     member: Member
     samples: int
+    steps: int | None = None  # of each sample, which is then a sequence: arrays are (samples, steps, …)
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,9 @@ class Manifest:
 def to_bytes(manifest: Manifest) -> bytes:
     """Canonical JSON: equal manifests give equal bytes."""
     content = dataclasses.asdict(manifest)
-    for variant in content["variants"]:
-        if variant["state"] is None:  # readers from before states read the others
-            del variant["state"]
+    for table, key in (*((variant, "state") for variant in content["variants"]), (content["golden"], "steps")):
+        if table[key] is None:  # readers from before states read the others
+            del table[key]
     return canonical_json(content)
 
 

@@ -15,6 +15,7 @@ from edgekit.errors import ConfigError
 from edgekit.manifest import Manifest
 from edgekit.runtime import Choice, open_session
 from edgekit.runtime.arrays import write_npz
+from edgekit.runtime.sequences import run_samples
 from edgekit.tensors import Array
 from edgekit.trust import check_signature
 
@@ -70,7 +71,8 @@ def _run_here(args: argparse.Namespace, *, ranked: bool) -> tuple[Manifest, Mapp
     with Bundle.open(args.bundle) as bundle:
         check_signature(bundle, require=args.require_signature, trust=args.trust)
         with open_session(bundle, variant=args.variant, threads=args.threads) as session:
-            return bundle.manifest, session.run(_inputs(args, bundle.manifest, ranked=ranked)), session.choice
+            inputs = _inputs(args, bundle.manifest, ranked=ranked)
+            return bundle.manifest, run_samples(session, inputs), session.choice
 
 
 def _run_there(args: argparse.Namespace, *, ranked: bool) -> tuple[Manifest, Mapping[str, Array], Choice]:

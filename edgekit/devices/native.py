@@ -27,6 +27,7 @@ from edgekit.native.kits import RUNNER
 from edgekit.runtime import survey
 from edgekit.runtime.golden import read_golden
 from edgekit.runtime.opening import open_session
+from edgekit.runtime.sequences import run_samples
 from edgekit.runtime.session import Session
 from edgekit.runtime.survey import Benched, BenchReply, GoldenReply, Probe, VerifyReply
 from edgekit.runtime.timing import BLOCK_RUNS, DEFAULT_RUNS, DEFAULT_WARMUP, summarize
@@ -92,7 +93,7 @@ class NativeBundle:
     def run(self, inputs: Mapping[str, Array], *, variant: str | None = None, threads: int = 1) -> DeviceRun:
         """Run once on the device."""
         with Bundle.open(self.path) as bundle, self._session(bundle, variant=variant, threads=threads) as session:
-            return DeviceRun(session.run(inputs), session.choice)
+            return DeviceRun(run_samples(session, inputs), session.choice)
 
     def bench(
         self,
@@ -110,7 +111,7 @@ class NativeBundle:
         if runs < 1 or warmup < 0:
             raise ConfigError(f"runs is {runs}, warmup {warmup}; expected at least 1 and 0")
         with Bundle.open(self.path) as bundle, ExitStack() as stack:
-            sample = {name: array[:1] for name, array in read_golden(bundle).inputs.items()}
+            sample = read_golden(bundle).first
             wanted = survey.every_variant(bundle) if every else [variant]
             open_one = partial(self._session, bundle, threads=threads)
             sessions, rejected = survey.open_each(open_one, wanted, stack, strict=not every)

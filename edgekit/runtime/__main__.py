@@ -20,6 +20,7 @@ from edgekit.errors import ConfigError, EdgekitError
 from edgekit.runtime import survey
 from edgekit.runtime.arrays import read_inputs, write_npz
 from edgekit.runtime.opening import open_session
+from edgekit.runtime.sequences import run_samples
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
 from edgekit.tensorrt.cache import cache_folder
 from edgekit.tensorrt.cache_keeping import Pruned, list_cache, prune
@@ -85,7 +86,7 @@ def _run(args: argparse.Namespace) -> survey.RunReply:
         _opened(args) as bundle,
         open_session(bundle, variant=args.variant, threads=args.threads, trust=args.trust) as session,
     ):
-        write_npz(args.output, session.run(read_inputs(args.input, session.inputs)))
+        write_npz(args.output, run_samples(session, read_inputs(args.input, session.inputs)))
         return survey.RunReply(session.choice)
 
 

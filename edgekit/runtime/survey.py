@@ -113,7 +113,7 @@ def bench(
 
     A variant that does not open is an EngineError, or unless `strict` among the rejected; `trust` as for `open_bundle`.
     """
-    sample = {name: array[:1] for name, array in read_golden(bundle).inputs.items()}
+    sample = read_golden(bundle).first
     with ExitStack() as stack:
         open_one = partial(open_session, bundle, threads=threads, trust=trust)
         sessions, rejected = open_each(open_one, variants, stack, strict)
