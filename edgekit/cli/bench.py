@@ -136,8 +136,9 @@ def _bench_there(args: argparse.Namespace) -> survey.BenchReply:
     from edgekit.devices.leases import leased_device
 
     with leased_device(args.device) as (device, _):
-        if probe_facts(device).virtual:
-            raise ConfigError(f"{args.device} is a virtual board: no latency of it says anything about a real one")
+        emulated = probe_facts(device).emulated
+        if emulated is not None:
+            raise ConfigError(f"{args.device}: {emulated}, so no latency of it says anything about a real device")
         progress(f"measuring on {args.device}")
         deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
         return deployed.bench(

@@ -32,7 +32,7 @@ BARE = "printf '#!/bin/sh\\nexec python3 -S \"$@\"\\n' > /opt/bare && chmod 755 
 
 def test_what_it_is(device: SshTransport) -> None:
     facts = probe_facts(device)
-    assert facts.virtual
+    assert facts.emulated == "it is a virtual board under QEMU"
     assert (facts.model, facts.soc) == ("NVIDIA Jetson Orin Nano Developer Kit", "tegra234")
     assert (facts.l4t, facts.jetpack, facts.tensorrt) == ("36.4.3", "6.2", None)
     assert (facts.machine, facts.cpus, facts.accelerators) == ("aarch64", 2, ())
@@ -64,7 +64,7 @@ def test_device_tests_pass_there_and_latency_skips(
     [latency] = [test for test in report["tests"] if "test_latency" in test["name"]]
     assert latency["reason"] == "its times would say nothing: it is a virtual board under QEMU"
     assert main(["bench", str(versions[0]), "--device", board.url]) == 2
-    assert "is a virtual board: no latency" in capfd.readouterr().err
+    assert "it is a virtual board under QEMU, so no latency" in capfd.readouterr().err
 
 
 @pytest.mark.slow  # and quick on this machine: tests/devices/test_vendoring.py
