@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["bench"].add_argument("--warmup", type=int, default=DEFAULT_WARMUP)
     commands.choices["bench"].add_argument("--runs", type=int, default=DEFAULT_RUNS)
     commands.choices["bench"].add_argument("--profile", action="store_true")
+    for name in ("run", "bench"):
+        commands.choices[name].add_argument("--accelerator")
     _with_bundle(commands.add_parser("verify"), _verify)
     _add_text(commands)
     commands.add_parser("cache-list").set_defaults(answer=lambda _: list_cache(cache_folder()))
@@ -105,10 +107,8 @@ def _with_bundle(parser: argparse.ArgumentParser, answer: Any) -> argparse.Argum
 
 
 def _run(args: argparse.Namespace) -> survey.RunReply:
-    with (
-        _opened(args) as bundle,
-        open_session(bundle, variant=args.variant, threads=args.threads, trust=args.trust) as session,
-    ):
+    wanted = {"variant": args.variant, "threads": args.threads, "accelerator": args.accelerator}
+    with _opened(args) as bundle, open_session(bundle, **wanted, trust=args.trust) as session:
         write_npz(args.output, run_samples(session, read_inputs(args.input, session.inputs)))
         return survey.RunReply(session.choice)
 
@@ -125,6 +125,7 @@ def _bench(args: argparse.Namespace) -> survey.BenchReply:
             strict=not args.all,
             trust=args.trust,
             profile=args.profile,
+            accelerator=args.accelerator,
         )
 
 
