@@ -23,7 +23,16 @@ from edgekit.cli.output import (
     lengths_of,
     quiet_tensorflow,
 )
-from edgekit.conversion import Converter, NpuConverter, Source, check_precision, find_converter
+from edgekit.conversion import (
+    INPUTS_OUTPUTS,
+    STATEFUL_FORMATS,
+    VARIABLES,
+    Converter,
+    NpuConverter,
+    Source,
+    check_precision,
+    find_converter,
+)
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
 from edgekit.given import BUILT, converted_source, saved_model_source, typed_source
@@ -31,7 +40,7 @@ from edgekit.model_files import CONVERTED
 
 CALIBRATION_SAMPLES = 200
 DEFAULT_PRECISION = "fp32"
-STATEFUL = "tflite"  # the format that has state
+STATEFUL = "tflite"  # the format that keeps state in variables, and decoders
 ENGINES = "tensorrt"  # the format that is built from an .onnx file as it is
 
 _OWN = (
@@ -151,8 +160,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Source:
-    if args.state is not None and converter.format != STATEFUL:
-        raise ConfigError(f"--state is for --to {STATEFUL}, not {converter.format}: leave it out")
+    if args.state is not None and converter.format not in STATEFUL_FORMATS:
+        formats = " and ".join(STATEFUL_FORMATS)
+        raise ConfigError(f"--state is for --to {formats}, not {converter.format}: leave it out")
+    if args.state == VARIABLES and converter.format != STATEFUL:
+        raise ConfigError(f"--to {converter.format} has no variables: choose --state {INPUTS_OUTPUTS}")
     _check_context(args, converter)
     lengths = lengths_of(args)
     if args.model.suffix == BUILT and converter.format == ENGINES:

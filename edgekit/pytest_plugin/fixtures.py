@@ -187,7 +187,8 @@ def edgekit_evaluation(request: pytest.FixtureRequest, edgekit_bundle: Bundle) -
         pytest.skip("no labelled data: --edgekit-evaluation DATA.npz")
     specs = [item.spec for item in edgekit_bundle.manifest.inputs]
     try:
-        data = load_data(options.evaluation, specs, where="--edgekit-evaluation", any_labels=True)
+        in_steps = edgekit_bundle.manifest.golden.steps is not None
+        data = load_data(options.evaluation, specs, where="--edgekit-evaluation", any_labels=True, in_steps=in_steps)
     except EdgekitError as problem:
         pytest.fail(str(problem), pytrace=False)
     return data.spread(options.samples)
