@@ -62,6 +62,7 @@ _SETTINGS = {  # flag -> key of `[convert.FORMAT]`
     "calibration_method": "calibration",
     "percentile": "percentile",
     "no_bias_correction": "bias_correction",
+    "no_smoothing": "smoothing",
     "block_size": "block_size",
     "weight_only": "weight_only",
     "dynamic_batch": "dynamic_batch",
@@ -259,6 +260,12 @@ def _add_onnx_settings(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--layout", metavar="L", help="of image inputs: nhwc (default) as in Keras, or nchw")
     group.add_argument("--batch", metavar="B", help="dynamic (default), or static: 1")
     group.add_argument("--opset", type=int, metavar="N", help="18 (default) or 17")
+    group.add_argument(
+        "--no-smoothing",
+        action="store_const",
+        const=False,
+        help="of int8: leave outliers of activations where they are",
+    )
 
 
 def _add_settings(group: argparse._ArgumentGroup) -> None:
