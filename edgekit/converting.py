@@ -61,7 +61,7 @@ def converters_for(plan: Plan, options: Options) -> dict[str, Converter]:
 
 
 def convert_all(
-    source: Source, plan: Plan, converters: Mapping[str, Converter], calibration: Data, progress: Progress
+    source: Source, plan: Plan, converters: Mapping[str, Converter], calibration: Data | None, progress: Progress
 ) -> tuple[list[Converted], dict[str, str]]:
     """Convert every variant, side by side as far as processors and memory go: each works in processes of its own.
 
@@ -99,7 +99,7 @@ def convert_all(
     return [converted for converted in made if converted is not None], refused
 
 
-def _convert(source: Source, planned: PlannedVariant, converter: Converter, calibration: Data) -> Converted:
+def _convert(source: Source, planned: PlannedVariant, converter: Converter, calibration: Data | None) -> Converted:
     artifact = convert_one(source, planned, converter, calibration)
     if artifact.no_bundle is not None:
         raise ConversionError(f"{planned.id}: {artifact.no_bundle}")

@@ -94,7 +94,7 @@ def measure(
         if shown is None:
             raise EngineError(f"{variant.id}: its outputs are not finite; leave out precision {variant.precision}")
         value = checked_metric(metric(outputs, evaluation.need_labels()), evaluation.where)
-        finished = replace(variant, metrics={metric_name: value}, golden_tolerance=_tolerance(variant, shown))
+        finished = replace(variant, metrics={metric_name: value}, golden_tolerance=tolerance(variant, shown))
         parity = compare_outputs(reference, outputs)
         return MeasuredVariant(finished, item.artifact, value, parity, on_golden, _top1(reference, outputs))
 
@@ -150,7 +150,8 @@ def _top1(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> Top1 
     return None if wanted is None or found is None else Top1(wanted, found)
 
 
-def _tolerance(variant: Variant, shown: float) -> float:
+def tolerance(variant: Variant, shown: float) -> float:
+    """What a variant may differ by on the golden inputs, when it has shown a difference of `shown`."""
     if variant.precision in TOLERANCE:
         return variant.golden_tolerance
     return max(variant.golden_tolerance, INTEGER_HEADROOM * shown)

@@ -186,7 +186,7 @@ def _run(
             sample_facts(inputs.evaluation, choice.variants, request.labels),
         )  # fmt: skip
         report = assemble(found, request.budget)
-        return _publish(request, candidate, model, report, manifest)
+        return publish_build(request.output, candidate, model, report, manifest)
 
 
 def _compress(request: BuildRequest, inputs: BuildInputs, work: Path) -> LoadedModel | GivenModel:
@@ -276,16 +276,15 @@ def _model_facts(request: BuildRequest, inputs: BuildInputs, model: FloatModel, 
     )
 
 
-def _publish(
-    request: BuildRequest, candidate: Path, model: LoadedModel | GivenModel, report: BuildReport, manifest: Manifest
+def publish_build(
+    output: Path, candidate: Path, model: LoadedModel | GivenModel, report: BuildReport, manifest: Manifest
 ) -> Build:
-    """Everything at its final name, the bundle last: where the bundle is, the rest is too."""
-    folder = request.output.parent
+    """Everything at its final name, the bundle last: where the bundle is, the rest is too. Raises OutputError."""
     if isinstance(model, GivenModel):
         model_file = model.path
     else:
-        model_file = request.output.with_suffix(".keras")
+        model_file = output.with_suffix(".keras")
         model.save(model_file)
-    files = write_report(report, folder)
-    publish(candidate, request.output)
-    return Build(request.output, model_file, files.html, files.json, report, manifest)
+    files = write_report(report, output.parent)
+    publish(candidate, output)
+    return Build(output, model_file, files.html, files.json, report, manifest)

@@ -1,4 +1,4 @@
-"""`edgekit run BUNDLE --input X -o Y.npz`: run a bundle once, on arrays, a picture or a sound."""
+"""`edgekit run BUNDLE --input X -o Y.npz`: run a bundle once, on arrays, a picture, a sound or a prompt."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgekit.bundle import Bundle
+from edgekit.cli import run_text
 from edgekit.cli.output import add_require_signature, add_vendor_wheels, emit, trust_of
 from edgekit.cli.raw_inputs import inputs_of
 from edgekit.cli.top import check_classes, top_classes, top_text
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit run`."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument(
-        "--input", type=Path, required=True, metavar="X",
+        "--input", type=Path, metavar="X",
         help="an .npz with one array for each model input, an .npy of the only one; or a picture or .wav file, which "
         "become inputs as the bundle declares",
     )  # fmt: skip
@@ -39,12 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", metavar="ID", help="a variant of the bundle (default: the best that runs here)")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--device", metavar="URL", help="run it there (default: in this process)")
+    run_text.add_arguments(parser.add_argument_group("language models (docs/language-models.md)"))
     add_vendor_wheels(parser)
     add_require_signature(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run once; write the outputs and print the best classes."""
+    """Run once; write the outputs and print the best classes, or the text that follows on a prompt."""
+    run_text.check(args)
+    if args.prompt is not None:
+        return run_text.run(args)
     count = TOP if args.top is None and args.output is None else args.top
     if count is not None and count < 1:
         raise ConfigError(f"--top is {count}, expected 1 or more")

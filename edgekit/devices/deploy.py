@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +21,10 @@ from edgekit.devices.zipapp import write_zipapp
 from edgekit.errors import DeviceError, EngineError
 from edgekit.manifest import Manifest, Member
 from edgekit.runtime.arrays import read_npz, write_npz
+from edgekit.runtime.sampling import Sampling
 from edgekit.runtime.survey import BenchReply, GoldenReply, Probe, RunReply, VerifyReply
+from edgekit.runtime.text_survey import TextsReply, TokensReply
+from edgekit.runtime.text_timing import DEFAULT_TEXTS, TextBenched
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
 from edgekit.strict import parse
 from edgekit.tensorrt.cache import BUILD_TIMEOUT_S
@@ -134,6 +137,41 @@ class ZipappBundle:
     def verify(self) -> VerifyReply:
         """Check every member's hash on the device."""
         return self._ask(VerifyReply, "verify", self.remote)
+
+    def follow(
+        self,
+        prompt: Sequence[int],
+        *,
+        sampling: Sampling,
+        max_tokens: int | None = None,
+        variant: str | None = None,
+        threads: int = 1,
+    ) -> TokensReply:
+        """The tokens that a language model on the device adds to those of a prompt."""
+        settings = {**vars(sampling), "max_tokens": max_tokens}
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if value is not None]
+        tokens = ",".join(map(str, prompt))
+        asked = [f"--prompt={tokens}", f"--threads={threads}", *words]
+        return self._ask(TokensReply, "follow", self.remote, *asked, *_choose(variant))
+
+    def texts(self, variant: str | None = None, *, every: bool = False) -> TextsReply:
+        """How well variants of a language model on the device do on the golden texts."""
+        return self._ask(TextsReply, "texts", self.remote, *_choose(variant, every))
+
+    def bench_texts(
+        self,
+        variant: str | None = None,
+        *,
+        texts: int = DEFAULT_TEXTS,
+        prompt_tokens: int | None = None,
+        new_tokens: int | None = None,
+        threads: int = 1,
+    ) -> TextBenched:
+        """How fast a variant of a language model on the device reads and writes."""
+        lengths = {"prompt-tokens": prompt_tokens, "new-tokens": new_tokens}
+        words = [f"--{name}={count}" for name, count in lengths.items() if count is not None]
+        asked = [f"--texts={texts}", f"--threads={threads}", *words]
+        return self._ask(TextBenched, "bench-texts", self.remote, *asked, *_choose(variant))
 
     def _ask(self, kind: type[Reply], *arguments: str, building: bool = False) -> Reply:
         """`building` leaves time for the engines that the device may have to build first."""
