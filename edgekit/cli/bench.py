@@ -140,13 +140,11 @@ def _bench_here(args: argparse.Namespace) -> survey.BenchReply:
 
 def _bench_there(args: argparse.Namespace) -> survey.BenchReply:
     from edgekit.devices import deploy
-    from edgekit.devices.facts import probe_facts
+    from edgekit.devices.facts import check_times_mean_something
     from edgekit.devices.leases import leased_device
 
     with leased_device(args.device) as (device, _):
-        emulated = probe_facts(device).emulated
-        if emulated is not None:
-            raise ConfigError(f"{args.device}: {emulated}, so no latency of it says anything about a real device")
+        check_times_mean_something(device)
         progress(f"measuring on {args.device}")
         deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
         return deployed.bench(args.variant, **_wanted(args))

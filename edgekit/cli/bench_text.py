@@ -91,12 +91,11 @@ def _bench_here(args: argparse.Namespace) -> TextBenched:
 def _bench_there(args: argparse.Namespace) -> TextBenched:
     from edgekit.devices import deploy
     from edgekit.devices.deploy import ZipappBundle
-    from edgekit.devices.facts import probe_facts
+    from edgekit.devices.facts import check_times_mean_something
     from edgekit.devices.leases import leased_device
 
     with leased_device(args.device) as (device, _):
-        if probe_facts(device).virtual:
-            raise ConfigError(f"{args.device} is a virtual board: no time of it says anything about a real one")
+        check_times_mean_something(device)
         progress(f"measuring on {args.device}")
         deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
         if not isinstance(deployed, ZipappBundle):
