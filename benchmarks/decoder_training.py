@@ -65,11 +65,12 @@ def train_tokenizer(texts: list[str], path: Path, *, vocabulary: int = SIZES.voc
 def load_rows(folder: Path) -> Prose:
     """The prose in the numbers of a folder's tokenizer."""
     tokenizer = Tokenizer.open(folder)
-    train, held = (_rows(tokenizer, texts) for texts in split(load_prose()))
+    train, held = (rows_of(tokenizer, texts) for texts in split(load_prose()))
     return Prose(train, held)
 
 
-def _rows(tokenizer: Tokenizer, texts: list[str]) -> NDArray[np.int32]:
+def rows_of(tokenizer: Tokenizer, texts: list[str]) -> NDArray[np.int32]:
+    """Texts one behind the other, in rows of CONTEXT tokens; what is left over is dropped."""
     stream = np.concatenate([np.array([*tokenizer.encode(text), END_TOKEN], np.int32) for text in texts])
     return stream[: len(stream) // CONTEXT * CONTEXT].reshape(-1, CONTEXT)
 

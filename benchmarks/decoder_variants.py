@@ -43,7 +43,7 @@ class Row:
     perplexity: float
     rise: float  # of the perplexity, as a fraction of the Keras model's
     token_ms: float  # median, with the cache
-    whole_ms: float | None  # median of a run of the whole context, which a token costs without the cache
+    whole_ms: float  # median of a run of the whole context, which a token costs without the cache
     notes: tuple[str, ...]
 
 

@@ -9,23 +9,32 @@ from typing import Any  # Any: a keras.Model
 
 import numpy as np
 
-from edgekit.errors import ModelError
+from edgekit.errors import ConfigError, ModelError, did_you_mean
 from edgekit.files import atomic
 from edgekit.language.folders import CONFIG, WEIGHTS
-from edgekit.language.llama import DecoderSizes, tensors_of
+from edgekit.language.llama import TABLE, DecoderSizes, tensors_of
 from edgekit.tensors import Array
 
 
-def save_llama(model: Any, folder: Path, *, positions: int, end_token: int | None = None) -> None:
-    """Write config.json and model.safetensors, float32, of a decoder that has the layers of `build_decoder`.
+FLOATS = ("float32", "float16")
+
+
+def save_llama(
+    model: Any, folder: Path, *, positions: int, end_token: int | None = None, dtype: str = "float32"
+) -> None:
+    """Write config.json and model.safetensors of a decoder that has the layers of `build_decoder`.
 
     `positions` is the longest text, in tokens, that the model was trained for; `end_token` the number of the token that
-    ends one. Compression that keeps the layers (pruning of weights, clustering, distillation into fewer blocks) fits.
-    A tokenizer.json is for the caller to put beside them. Raises ModelError for another kind of model, and for blocks
-    of unequal sizes, which the format has no words for.
+    ends one; `dtype`, one of FLOATS, that of the stored weights. Compression that keeps the layers (pruning of weights,
+    clustering, distillation into fewer blocks) fits. A tokenizer.json is for the caller to put beside them. Raises
+    ModelError for another kind of model, and for blocks of unequal sizes, which the format has no words for;
+    ConfigError for another dtype.
     """
     sizes = sizes_of(model)
-    save_tensors(folder, tensors_of(model, sizes), sizes, positions=positions, end_token=end_token)
+    if dtype not in FLOATS:
+        raise ConfigError(f"dtype is '{dtype}'{did_you_mean(dtype, FLOATS)}")
+    tensors = {name: array.astype(dtype) for name, array in tensors_of(model, sizes).items()}
+    save_tensors(folder, tensors, sizes, positions=positions, end_token=end_token)
 
 
 def save_tensors(
@@ -36,8 +45,9 @@ def save_tensors(
 
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(folder / WEIGHTS) as temporary:
-        save_file({name: _plain(array) for name, array in tensors.items()}, temporary, metadata={"format": "pt"})
-    config = {**_config(sizes, positions), **({} if end_token is None else {"eos_token_id": end_token})}
+        laid = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        save_file(laid, temporary, metadata={"format": "pt"})
+    config = {**_config(sizes, positions, tensors), **({} if end_token is None else {"eos_token_id": end_token})}
     with atomic(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
@@ -67,11 +77,7 @@ def sizes_of(model: Any) -> DecoderSizes:
         ) from problem
 
 
-def _plain(array: Array) -> Array:
-    return np.ascontiguousarray(array, np.float32)
-
-
-def _config(sizes: DecoderSizes, positions: int) -> dict[str, object]:
+def _config(sizes: DecoderSizes, positions: int, tensors: Mapping[str, Array]) -> dict[str, object]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "attention_bias": sizes.attention_bias,
@@ -88,6 +94,6 @@ def _config(sizes: DecoderSizes, positions: int) -> dict[str, object]:
         "rms_norm_eps": sizes.epsilon,
         "rope_theta": sizes.theta,
         "tie_word_embeddings": sizes.tied,
-        "torch_dtype": "float32",
+        "torch_dtype": str(tensors[TABLE].dtype),
         "vocab_size": sizes.vocabulary,
     }
