@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from edgekit.bundle import Bundle
     from edgekit.data import Data
     from edgekit.devices import DeployedBundle, DeviceRun, Transport
+    from edgekit.devices.deploy import ZipappBundle
     from edgekit.devices.traits import Traits
     from edgekit.manifest import Variant
     from edgekit.runtime.golden import GoldenResult
+    from edgekit.runtime.golden_texts import TextResult
     from edgekit.runtime.survey import Probe
 
 Answer = TypeVar("Answer")
@@ -137,6 +139,29 @@ def edgekit_golden(
         return result
 
     return _once(request, edgekit_deployed, edgekit_variant.id, "golden", ask)
+
+
+@pytest.fixture
+def edgekit_language_device(edgekit_deployed: DeployedBundle) -> ZipappBundle:
+    """The bundle where Python runs it, which text needs; tests skip elsewhere."""
+    from edgekit.devices.deploy import ZipappBundle
+
+    if not isinstance(edgekit_deployed, ZipappBundle):
+        pytest.skip(f"{edgekit_deployed.device.url} has no Python, and its runner does not generate text")
+    return edgekit_deployed
+
+
+@pytest.fixture
+def edgekit_texts(
+    request: pytest.FixtureRequest, edgekit_language_device: ZipappBundle, edgekit_variant: Variant
+) -> TextResult:
+    """The variant of a language model held to the golden texts there; asked once for all tests."""
+
+    def ask() -> TextResult:
+        (result,) = edgekit_language_device.texts(edgekit_variant.id).results
+        return result
+
+    return _once(request, edgekit_language_device, edgekit_variant.id, "texts", ask)
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def golden(
 
 def every_variant(bundle: Bundle) -> list[str]:
     """Ids of all variants, the preferred first."""
-    return [variant.id for variant in ranked(bundle.manifest.variants)]
+    return [variant.id for variant in ranked(bundle.manifest)]
 
 
 def open_each(
