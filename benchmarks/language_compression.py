@@ -14,12 +14,12 @@ import json
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import tomllib
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[1]

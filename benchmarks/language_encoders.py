@@ -119,6 +119,7 @@ class Probe:
         self._model = LogisticRegression(C=10, max_iter=2000).fit(embeddings, labels)
 
     def accuracy(self, embeddings: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+        """The share of texts that it gets right."""
         return float(self._model.score(embeddings, labels))
 
 
