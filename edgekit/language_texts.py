@@ -51,6 +51,11 @@ class DecoderInSteps:
         return int(self.loaded.outputs[0].shape[-1] or 0)
 
     @property
+    def stateful(self) -> bool:
+        """No: each row says its own position."""
+        return False
+
+    @property
     def parameters(self) -> int:
         """Number of weights."""
         return self.loaded.parameters

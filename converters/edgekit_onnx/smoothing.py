@@ -86,7 +86,8 @@ def _factors(peaks: Array, weights: Array, strength: float) -> Array:
     """Equation (4), rounded to powers of two; 1 for a channel or a row of zeros."""
     moved = (peaks > 0) & (weights > 0)
     exponents = strength * np.log2(np.where(moved, peaks, 1)) - (1 - strength) * np.log2(np.where(moved, weights, 1))
-    return np.exp2(np.clip(np.rint(exponents), -_MOST_BITS, _MOST_BITS)).astype(np.float32)
+    factors: Array = np.exp2(np.clip(np.rint(exponents), -_MOST_BITS, _MOST_BITS)).astype(np.float32)
+    return factors
 
 
 def _readers(graph: Graph, nodes: Collection[str]) -> dict[str, list[NodeProto]]:

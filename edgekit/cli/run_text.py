@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Mapping
 from time import perf_counter
 
 from edgekit.bundle import Bundle
@@ -100,7 +101,7 @@ def _run_there(args: argparse.Namespace, sampling: Sampling) -> int:
     return 0
 
 
-def _tell(args: argparse.Namespace, choice: Choice, told: dict[str, object], prompt: int, seconds: float) -> None:
+def _tell(args: argparse.Namespace, choice: Choice, told: Mapping[str, object], prompt: int, seconds: float) -> None:
     if args.json:
         result = {"prompt": args.prompt, "prompt_tokens": prompt, **told, "seconds": seconds, "device": args.device}
         emit(args, {**result, "choice": dataclasses.asdict(choice)}, "")

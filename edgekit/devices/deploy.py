@@ -101,8 +101,15 @@ class ZipappBundle:
         """What the device is and which engines it has."""
         return self._ask(Probe, "probe")
 
-    def run(self, inputs: Mapping[str, Array], *, variant: str | None = None, threads: int = 1) -> DeviceRun:
-        """Run once on the device."""
+    def run(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        variant: str | None = None,
+        threads: int = 1,
+        accelerator: str | None = None,
+    ) -> DeviceRun:
+        """Run once on the device, on the `accelerator` that is named (`open_bundle`)."""
         with tempfile.TemporaryDirectory(prefix="edgekit-run-") as folder:
             given, got = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
             write_npz(given, inputs)
@@ -110,7 +117,7 @@ class ZipappBundle:
             answer = f"{remote}.outputs"
             try:
                 argv = ["run", self.remote, "--input", remote, "--output", answer, f"--threads={threads}"]
-                reply = self._ask(RunReply, *argv, *_choose(variant), building=True)
+                reply = self._ask(RunReply, *argv, *_choose(variant), *_accelerated(accelerator), building=True)
                 self.device.pull(answer, got)
             finally:
                 remove(self.device, remote, answer)
@@ -125,10 +132,12 @@ class ZipappBundle:
         runs: int = DEFAULT_RUNS,
         threads: int = 1,
         profile: bool = False,
+        accelerator: str | None = None,
     ) -> BenchReply:
         """Latency on the device: of one variant, of the best there (None), or of `every` variant in turns."""
         asked = [f"--warmup={warmup}", f"--runs={runs}", f"--threads={threads}", *(["--profile"] if profile else [])]
-        return self._ask(BenchReply, "bench", self.remote, *asked, *_choose(variant, every), building=True)
+        asked += [*_choose(variant, every), *_accelerated(accelerator)]
+        return self._ask(BenchReply, "bench", self.remote, *asked, building=True)
 
     def golden(self, variant: str | None = None, *, every: bool = False) -> GoldenReply:
         """How far variants on the device are from the golden outputs."""
@@ -195,6 +204,10 @@ class ZipappBundle:
         except DeviceError:  # it does not answer that either: the first trouble is what counts
             return problem
         return problem if missing is None else EngineError(f"{problem}; {self.device.url}: {missing}")
+
+
+def _accelerated(accelerator: str | None) -> list[str]:
+    return [] if accelerator is None else [f"--accelerator={accelerator}"]
 
 
 def _choose(variant: str | None, every: bool = False) -> list[str]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any  # Any: what pytest's options hold
+from typing import TYPE_CHECKING, Any  # Any: what pytest's options hold
 
 import pytest
+
+from edgekit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgekit.gate import GateSettings
 
 NO_BUNDLE = "no bundle: pytest --pyargs edgekit_device_tests --edgekit-bundle NAME.edgekit --edgekit-device local:"
 LOCAL = "local:"
@@ -43,6 +48,13 @@ class Options:
     calibrate: bool
     vendor_wheels: Path | None
     benchmark_model: Path | None
+
+    def gate(self, floor: float) -> GateSettings:
+        """The regression gate's settings on a device with this floor. Raises ConfigError on some that cannot be."""
+        from edgekit.gate import GateSettings
+
+        budget, pairs, most_pairs = self.gate_budget, self.gate_pairs, self.gate_most_pairs
+        return GateSettings(budget=budget, floor=floor, pairs=pairs, most_pairs=most_pairs)
 
 
 def declare(parser: pytest.Parser) -> None:
@@ -98,7 +110,7 @@ def read_options(config: pytest.Config) -> Options:
         raise pytest.UsageError(f"--edgekit-samples is {get('samples')}, expected 1 or more")
     if paths["bundle"] is None and get("require_device"):
         raise pytest.UsageError(f"--edgekit-require-device would pass with every test skipped: {NO_BUNDLE}")
-    return Options(
+    options = Options(
         bundle=paths["bundle"],
         baseline=paths["baseline"],
         devices=urls,
@@ -121,3 +133,13 @@ def read_options(config: pytest.Config) -> Options:
         vendor_wheels=paths["vendor_wheels"],
         benchmark_model=paths["benchmark_model"],
     )
+    if options.baseline is not None:
+        _check_gate(options)
+    return options
+
+
+def _check_gate(options: Options) -> None:
+    try:
+        options.gate(floor=0.0)
+    except ConfigError as problem:
+        raise pytest.UsageError(str(problem)) from problem
