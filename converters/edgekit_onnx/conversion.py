@@ -174,7 +174,7 @@ def _rebuilt(source: Source, trained_model: Path, options: ONNXOptions) -> Model
 
 
 def _export(source: Source, model: Path, options: ONNXOptions, output: Path) -> dict[str, Any]:
-    dynamic = options.batch == "dynamic" and source.state is None  # whose batch is 1
+    dynamic = options.batch == "dynamic" and source.state is None  # what goes on from call to call has batch 1
     request = {
         "name": source.name,
         "model": str(model),

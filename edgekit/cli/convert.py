@@ -40,7 +40,8 @@ from edgekit.model_files import CONVERTED
 
 CALIBRATION_SAMPLES = 200
 DEFAULT_PRECISION = "fp32"
-STATEFUL = "tflite"  # the format that keeps state in variables, and decoders
+STATEFUL = "tflite"  # the format that keeps state in variables
+DECODERS = (STATEFUL, "onnx")  # those that have a decoder's form
 ENGINES = "tensorrt"  # the format that is built from an .onnx file as it is
 
 _OWN = (
@@ -100,9 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--context", type=int, metavar="N",
-        help="of a causal decoder: a .tflite with the signatures prefill and decode that keeps up to N tokens",
+        help="of a causal decoder: a .tflite with the signatures prefill and decode that keeps up to N tokens, or an "
+        ".onnx that takes and gives their keys and values",
     )  # fmt: skip
-    parser.add_argument("--prefill", type=int, metavar="N", help="with --context: tokens of a prompt at once, 32")
+    parser.add_argument(
+        "--prefill", type=int, metavar="N", help="with --context, tflite: tokens of a prompt at once, 32"
+    )
     _add_common_settings(parser.add_argument_group("settings of integer files"))
     _add_settings(parser.add_argument_group("settings of TFLite files (docs/phones.md)"))
     convert_bundle.add_arguments(parser.add_argument_group("settings of --to triton (docs/triton.md)"))
@@ -196,20 +200,27 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
 
 def _check_context(args: argparse.Namespace, converter: Converter) -> None:
     """Raise ConfigError for flags of a decoder where they mean nothing."""
-    if args.context is not None and converter.format != STATEFUL:
-        raise ConfigError(f"--context is for --to {STATEFUL}, not {converter.format}: leave it out")
+    if args.context is not None and converter.format not in DECODERS:
+        raise ConfigError(f"--context is for --to {' or '.join(DECODERS)}, not {converter.format}: leave it out")
     if args.context is None and args.prefill is not None:
         raise ConfigError("--prefill goes with --context: give both, or leave it out")
+    if args.prefill is not None and converter.format != STATEFUL:
+        raise ConfigError(
+            f"--prefill is for --to {STATEFUL}: a decoder's {converter.suffix} takes any number of tokens"
+        )
 
 
 def _decoder_source(args: argparse.Namespace, work: Path) -> Source:
     from edgekit.decoding import DEFAULT_PREFILL, export_decoder
+    from edgekit.decoding_past import export_with_past
     from edgekit.language import TOKENS, is_pretrained
     from edgekit.loading import load
 
     _check_no_flag(args, "--state", args.state)
     lengths = {TOKENS: args.context} if is_pretrained(args.model) else lengths_of(args)
     loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths)
+    if args.to != STATEFUL:
+        return export_with_past(loaded, work, context=args.context)
     prefill = DEFAULT_PREFILL if args.prefill is None else args.prefill
     return export_decoder(loaded, work, context=args.context, prefill=prefill)
 
