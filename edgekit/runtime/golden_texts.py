@@ -97,8 +97,11 @@ def check_texts(session: Session, texts: GoldenTexts, *, limit: TextTolerance) -
 def perplexity(session: Session, tokens: Sequence[int]) -> float:
     """That of each token but the first, by those before it. Raises EngineError where scores are not finite."""
     decoder = session.decoder()
-    scores = (decoder.begin(tokens[:1]), *(decoder.step(token) for token in tokens[1:-1]))
-    costs = [float(token_costs(row[None], np.array([token]))[0]) for row, token in zip(scores, tokens[1:], strict=True)]
+    scores, costs = decoder.begin(tokens[:1]), list[float]()
+    for place, token in enumerate(tokens[1:], start=1):
+        costs.append(float(token_costs(scores[None], np.array([token]))[0]))
+        if place + 1 < len(tokens):
+            scores = decoder.step(token)
     if not np.isfinite(costs).all():
         raise EngineError(f"{session.choice.variant} gives scores that are not finite on the golden text")
     return float(np.exp(np.mean(costs)))
