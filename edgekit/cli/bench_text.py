@@ -19,7 +19,7 @@ from edgekit.trust import check_signature
 
 HERE = "local:"
 _FLAGS = ("texts", "prompt_tokens", "new_tokens")
-_RUNS = ("runs", "warmup", "profile")  # flags of models that take one input and give one output
+_RUNS = ("runs", "warmup", "profile", "accelerator")  # flags of models that take one input and give one output
 
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:
@@ -35,9 +35,8 @@ def is_text(args: argparse.Namespace) -> bool:
         text = bundle.manifest.language is not None
     wrong = next((name for name in (_RUNS if text else _FLAGS) if getattr(args, name) not in (None, False)), None)
     if wrong is not None:
-        kind, instead = ("a", "; give --texts") if text else ("no", "")
-        flag = wrong.replace("_", "-")
-        raise ConfigError(f"--{flag} does not apply: {args.bundle.name} holds {kind} language model{instead}")
+        kind, flag = "a" if text else "no", wrong.replace("_", "-")
+        raise ConfigError(f"--{flag} does not apply: {args.bundle.name} holds {kind} language model: leave it out")
     return text
 
 

@@ -267,7 +267,8 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("argv", "said"),
         [
-            (("--runs", "3"), "--runs does not apply: tiny-1.0.0.edgekit holds a language model; give --texts"),
+            (("--runs", "3"), "--runs does not apply: tiny-1.0.0.edgekit holds a language model: leave it out"),
+            (("--accelerator", "cpu"), "--accelerator does not apply"),
             (("--profile",), "--profile does not apply"),
             (("--texts", "0"), "runs is 0"),
             (("--prompt-tokens", "23", "--new-tokens", "2"), "a prompt of 23 tokens and 2 new ones"),
