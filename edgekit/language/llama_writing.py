@@ -15,7 +15,6 @@ from edgekit.language.folders import CONFIG, WEIGHTS
 from edgekit.language.llama import TABLE, DecoderSizes, tensors_of
 from edgekit.tensors import Array
 
-
 FLOATS = ("float32", "float16")
 
 
