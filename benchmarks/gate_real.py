@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,9 +63,9 @@ def bundle(folder: Path, version: str) -> Path:
     return path
 
 
-def judge(old: Path, new: Path) -> dict[str, Any]:
-    """One `edgekit test --baseline`, as a user would run it."""
-    argv = ["test", new, "--baseline", old, "--variant", VARIANT, "--no-history", "--json"]
+def judge(old: Path, new: Path, *more: str) -> dict[str, Any]:
+    """One `edgekit test --baseline`, as a user would run it, with `more` words."""
+    argv = ["test", new, "--baseline", old, "--variant", VARIANT, "--no-history", "--json", *more]
     begun = perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "edgekit", *map(str, argv)], stdout=subprocess.PIPE, text=True, check=False
@@ -78,6 +79,7 @@ def judge(old: Path, new: Path) -> dict[str, Any]:
         "exit_code": done.returncode,
         "other_failures": report["failed"] - (gate["verdict"] == "fail"),
         "wall_s": round(perf_counter() - begun, 1),
+        "load_average": os.getloadavg()[0],
         **kept,
     }
 
@@ -92,11 +94,11 @@ def main() -> None:
     notebook = args.output / "gate-real.jsonl"
     lines = notebook.read_text().splitlines() if notebook.exists() else []
     runs = {line["run"]: line for line in map(json.loads, lines)}
-    old, new = (bundle(args.output, version) for version in WIDTHS)
+    old, new = WIDTHS
     wanted = {**{f"same {index + 1}": old for index in range(args.same)}, SLOWER: new}
-    for name, candidate in wanted.items():
+    for name, version in wanted.items():
         if name not in runs:
-            runs[name] = {"run": name, **judge(old, candidate)}
+            runs[name] = {"run": name, **judge(bundle(args.output, old), bundle(args.output, version))}
             with notebook.open("a") as stream:
                 stream.write(json.dumps(runs[name]) + "\n")
         print(f"{name}: exit code {runs[name]['exit_code']}, {runs[name]['verdict']}, {runs[name]['reason']}")

@@ -258,6 +258,7 @@ def _check_manifest(manifest: Manifest, where: str) -> None:
         for binding in (*variant.inputs, *variant.outputs):
             _check_binding(binding, f"{where}: variant '{variant.id}'")
         _check_state(variant, f"{where}: variant '{variant.id}'")
+    _check_golden(manifest, where)
     for item in manifest.inputs:
         _check_range(item, where)
         _check_preprocessing(item, where)
@@ -298,6 +299,19 @@ def _check_state(variant: Variant, where: str) -> None:
     for tensor in tensors:
         if not all(size > 0 for size in tensor.shape):
             raise BundleError(f"{where}: state '{tensor.taken.name}' has shape {tensor.shape}, expected sizes above 0")
+
+
+def _check_golden(manifest: Manifest, where: str) -> None:
+    steps = manifest.golden.steps
+    if steps is None:
+        return
+    if steps < 1:
+        raise BundleError(f"{where}: the golden samples have {steps} steps, expected 1 or more; {_AGAIN}")
+    stateless = [variant.id for variant in manifest.variants if variant.state is None]
+    if stateless:
+        raise BundleError(
+            f"{where}: the golden samples are sequences, and variant '{stateless[0]}' keeps no state; {_AGAIN}"
+        )
 
 
 def _check_range(item: Input, where: str) -> None:

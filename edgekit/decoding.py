@@ -14,9 +14,10 @@ from edgekit.errors import ConfigError
 from edgekit.exporting import check_float, save_functions
 from edgekit.language.caching import cache_shapes, step
 from edgekit.loading import LoadedModel, import_keras
+from edgekit.manifest import PREFILL
 from edgekit.tensors import TensorSpec
 
-DECODE, PREFILL = "decode", "prefill"
+DECODE = "decode"
 POSITION, NEXT, LOGITS = "position", "next", "logits"
 DEFAULT_PREFILL = 32
 

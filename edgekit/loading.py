@@ -23,6 +23,8 @@ from edgekit.layers import keras_layers
 from edgekit.lengths import Lengths, Shapes, at_shapes, parse_lengths, way_out
 from edgekit.model_files import read_member, refusal
 from edgekit.opening_files import open_file, wrapper_notes
+from edgekit.sequences import in_rows, outputs_of, states_before
+from edgekit.states import states_of
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, class_count
 from edgekit.wording import said
@@ -65,8 +67,13 @@ class FloatModel(Protocol):
         """What it was compressed from; None for a model as the user brought it."""
         ...
 
+    @property
+    def stateful(self) -> bool:
+        """Whether a sample is a sequence of steps, from the beginning of its state."""
+        ...
+
     def predict(self, columns: Mapping[str, Array]) -> dict[str, Array]:
-        """The outputs by name; arrays have shape (n, ...)."""
+        """The outputs by name; arrays have shape (n, ...), of sequences (n, steps, ...)."""
         ...
 
     def sha256(self) -> str:
@@ -187,11 +194,26 @@ class LoadedModel:
         ordered = [columns[spec.name] for spec in self.inputs]
         return import_keras().tree.pack_sequence_as(self.model._inputs_struct, ordered)
 
+    @property
+    def stateful(self) -> bool:
+        """Whether a sample is a sequence of steps, from the beginning of its state."""
+        return bool(states_of(self.model))
+
     def predict(self, columns: Mapping[str, Array]) -> dict[str, Array]:
-        """The model's outputs by name; arrays have shape (n, ...)."""
-        outputs = self.model.predict(self.pack(columns), batch_size=256, verbose=0)
-        flat = import_keras().tree.flatten(outputs)
+        """The model's outputs by name; arrays have shape (n, ...), of sequences (n, steps, ...)."""
+        if self.stateful:
+            flat = outputs_of(self.model, self.pack, columns)
+        else:
+            outputs = self.model.predict(self.pack(columns), batch_size=256, verbose=0)
+            flat = import_keras().tree.flatten(outputs)
         return {spec.name: array for spec, array in zip(self.outputs, flat, strict=True)}
+
+    def single_steps(self, columns: Mapping[str, Array]) -> dict[str, Array]:
+        """Each step of sequences as a sample of its own, (n * steps, ...), with the states that it began with.
+
+        It is what a file takes that is handed its states, under the names that they have there.
+        """
+        return in_rows({**columns, **states_before(self.model, self.pack, columns)})
 
     def with_model(self, model: Any) -> LoadedModel:
         """The same facts around another Keras model with the same inputs and outputs; trained ranges are dropped."""

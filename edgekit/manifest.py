@@ -17,6 +17,7 @@ FORMAT_VERSION = 1
 MANIFEST_MEMBER = "manifest.json"
 
 FORMATS = ("tflite", "onnx", "tensorrt")
+PREFILL = "prefill"  # the second function of a language model's files
 PRECISIONS = ("fp32", "fp16", "dynamic-int8", "int8", "int8-float-io", "int16x8", "int4-weights")
 
 
@@ -107,6 +108,54 @@ class Golden:
 
     member: Member
     samples: int
+    steps: int | None = None  # of each sample, which is then a sequence: arrays are (samples, steps, …)
+
+
+@dataclass(frozen=True)
+class TextTolerance:
+    """How far a variant may be from the float model on the golden texts."""
+
+    perplexity_rise: float  # most, as a fraction of the float model's perplexity
+    token_agreement: float  # least share of the expected tokens that the variant holds for the most likely ones
+
+    def __post_init__(self) -> None:
+        if not (self.perplexity_rise >= 0 and 0 <= self.token_agreement <= 1):
+            raise ConfigError(
+                f"a tolerance has perplexity_rise {self.perplexity_rise} and token_agreement {self.token_agreement}, "
+                "expected at least 0, and a share from 0 to 1"
+            )
+
+
+@dataclass(frozen=True)
+class Language:
+    """What makes a model of language of the variants, whose files go on from token to token.
+
+    Beside the function that all inputs and outputs here are of, which reads one token, each file has one called
+    PREFILL, which reads `prefill` tokens at a position that is a multiple of it.
+    """
+
+    tokenizer: Member  # a tokenizer.json
+    context: int  # tokens that are kept: a prompt and what follows it
+    prefill: int
+    stop_tokens: tuple[int, ...]  # each ends a text
+    cache_bytes: int  # of the keys and values of a whole context
+    golden: Member  # texts as tokens, and what the float model makes of them
+    tolerances: Mapping[str, TextTolerance]  # by variant
+
+    def __post_init__(self) -> None:
+        if self.prefill < 1 or self.context < 1 or self.context % self.prefill:
+            raise ConfigError(f"context is {self.context}, expected a multiple of prefill, which is {self.prefill}")
+        if any(token < 0 for token in self.stop_tokens) or self.cache_bytes < 0:
+            raise ConfigError("stop_tokens and cache_bytes of language hold a number below 0")
+
+    def check(self, variants: tuple[Variant, ...]) -> None:
+        """Raise ConfigError unless it speaks of these variants, and all of them go on from token to token."""
+        ids = [variant.id for variant in variants]
+        if sorted(self.tolerances) != sorted(ids):
+            raise ConfigError(f"language has tolerances of {', '.join(self.tolerances)}, expected {', '.join(ids)}")
+        for variant in variants:
+            if variant.format != "tflite" or variant.state is None or variant.state.tensors:
+                raise ConfigError(f"variant '{variant.id}' of a language model keeps no state in a .tflite's variables")
 
 
 @dataclass(frozen=True)
@@ -132,19 +181,26 @@ class Manifest:
     golden: Golden
     provenance: Provenance
     labels: tuple[str, ...] | None = None
+    language: Language | None = None  # None where the model is none of language
+
+    def __post_init__(self) -> None:
+        if self.language is not None:
+            self.language.check(self.variants)
 
     @property
     def members(self) -> tuple[Member, ...]:
         """Every member but the manifest itself."""
-        return (*(variant.member for variant in self.variants), self.golden.member)
+        text = () if self.language is None else (self.language.tokenizer, self.language.golden)
+        return (*(variant.member for variant in self.variants), self.golden.member, *text)
 
 
 def to_bytes(manifest: Manifest) -> bytes:
     """Canonical JSON: equal manifests give equal bytes."""
     content = dataclasses.asdict(manifest)
-    for variant in content["variants"]:
-        if variant["state"] is None:  # readers from before states read the others
-            del variant["state"]
+    optional = [(variant, "state") for variant in content["variants"]]
+    for table, key in (*optional, (content["golden"], "steps"), (content, "language")):
+        if table[key] is None:  # readers from before read the bundles that have none
+            del table[key]
     return canonical_json(content)
 
 

@@ -11,7 +11,7 @@ from edgekit.bundle import Bundle, write_bundle
 from edgekit.data import Data
 from edgekit.files import sha256_file
 from edgekit.loading import FloatModel
-from edgekit.manifest import FORMAT_VERSION, Golden, Input, Manifest, Member, Provenance
+from edgekit.manifest import FORMAT_VERSION, Golden, Input, Language, Manifest, Member, Provenance
 from edgekit.measuring import MeasuredVariant
 from edgekit.runtime.golden import GoldenVectors, write_golden
 
@@ -32,10 +32,13 @@ def pack(
     inputs: tuple[Input, ...],
     labels: Sequence[str] | None,
     provenance: Provenance,
+    language: Language | None = None,
+    texts: Mapping[str, Path] | None = None,
 ) -> Manifest:
     """Write the bundle, whole or not at all, and return its manifest; `identity` is (name, version).
 
-    Golden vectors are written beside `output`. Raises OutputError.
+    `texts` are the files of the members that `language` names. Golden vectors are written beside `output`.
+    Raises OutputError.
     """
     vectors = output.with_name(GOLDEN_MEMBER)
     write_golden(vectors, golden.inputs, golden.outputs)
@@ -49,12 +52,14 @@ def pack(
         golden=Golden(
             Member(GOLDEN_MEMBER, sha256_file(vectors), vectors.stat().st_size),
             samples=len(next(iter(golden.inputs.values()))),
+            steps=golden.steps,
         ),
         provenance=provenance,
         labels=None if labels is None else tuple(labels),
+        language=language,
     )
     members = {item.variant.member.path: item.artifact.path for item in variants}
-    write_bundle(output, manifest, members | {GOLDEN_MEMBER: vectors})
+    write_bundle(output, manifest, {**members, GOLDEN_MEMBER: vectors, **(texts or {})})
     return manifest
 
 

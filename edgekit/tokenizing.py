@@ -16,6 +16,8 @@ from edgekit.tensors import Array
 
 TOKENIZER = "tokenizer.json"
 _INSTALL = 'pip install "edgekit[text]"'
+_BROKEN = "\ufffd"  # stands for bytes that are no whole character
+_LOOK_BACK = 8  # tokens of a prompt by which the first piece gets its space
 
 
 class Tokenizer:
@@ -85,3 +87,47 @@ class Tokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of token numbers, without special tokens."""
         return str(self._parsed.decode([int(token) for token in tokens]))
+
+    def number(self, token: str) -> int:
+        """The number of a token by its text. Raises ModelError where there is none."""
+        found = self._parsed.token_to_id(token)
+        if found is None:
+            raise ModelError(f"{self._where}: no token '{token}'")
+        return int(found)
+
+    def growing(self, tokens: Sequence[int]) -> GrowingText:
+        """The text that follows on `tokens`, to be told as it comes."""
+        return GrowingText(self, tokens)
+
+
+class GrowingText:
+    """Text that is told piece by piece, while its tokens come.
+
+    A token alone has no text: a character may take several, and the first of a text may lose its space. So a piece is
+    what a few tokens give together, less what they gave before; one that ends within a character waits.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int]) -> None:
+        """Use `Tokenizer.growing`."""
+        self._tokenizer = tokenizer
+        self._tokens = list(before[-_LOOK_BACK:])
+        self._first, self._told = 0, len(self._tokens)  # of the tokens that give the next piece
+
+    def add(self, token: int) -> str:
+        """What the token lets be told; empty where its characters are not whole yet."""
+        self._tokens.append(token)
+        text = self._untold()
+        if not text or text.endswith(_BROKEN):
+            return ""
+        self._first, self._told = self._told, len(self._tokens)
+        return text
+
+    def rest(self) -> str:
+        """What was not told yet, however it ends."""
+        return self._untold()
+
+    def _untold(self) -> str:
+        before = self._tokenizer.decode(self._tokens[self._first : self._told])
+        text = self._tokenizer.decode(self._tokens[self._first :])
+        told = next((place for place, pair in enumerate(zip(before, text)) if pair[0] != pair[1]), len(before))  # noqa: B905
+        return text[told:]

@@ -14,7 +14,18 @@ import pytest
 from edgekit import manifest as manifest_format
 from edgekit.bundle import MANIFEST_LIMIT_BYTES, Bundle, write_bundle
 from edgekit.errors import BundleError, OutputError
-from edgekit.manifest import MANIFEST_MEMBER, Binding, Golden, Input, Manifest, Member, Provenance, Variant
+from edgekit.manifest import (
+    MANIFEST_MEMBER,
+    Binding,
+    Golden,
+    Input,
+    Language,
+    Manifest,
+    Member,
+    Provenance,
+    TextTolerance,
+    Variant,
+)
 from edgekit.preprocessing.declared import Audio, LogMel, Picture, Preprocessing
 from edgekit.strict import canonical_json
 from tests.tiny_models import Part, manifest_of, member, pack
@@ -389,5 +400,8 @@ class TestRefusals:
 def test_the_format_is_written_down_field_by_field() -> None:
     table = Path(__file__).parents[1].joinpath("docs/bundle-format.md").read_text(encoding="utf-8")
     words = set(re.findall(r"`(\w+)(?:\[\])?`", table.split("## The manifest")[1]))
-    kinds = (Manifest, Variant, Member, Binding, Input, Golden, Provenance, Preprocessing, Picture, Audio, LogMel)
+    kinds = (
+        *(Manifest, Variant, Member, Binding, Input, Golden, Language, TextTolerance, Provenance),
+        *(Preprocessing, Picture, Audio, LogMel),
+    )
     assert words >= {field.name for kind in kinds for field in dataclasses.fields(kind)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -13,18 +12,17 @@ from typing import Any
 
 import pytest
 
+from tests.demos import demo_folder, edgekit, run
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 VARIANTS = ["tflite-int8", "tflite-fp16", "tflite-fp32", "onnx-int8", "onnx-fp16", "onnx-fp32"]
-TIMEOUT_S = 900.0
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which `edgekit demo -o out` was run."""
-    folder = tmp_path_factory.mktemp("demo")
-    run([str(edgekit()), "demo", "-o", "out"], folder)
-    return folder
+    return demo_folder(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -82,19 +80,6 @@ def test_the_readme_python_runs(home: Path) -> None:
 def test_the_readme_table_names_what_the_demo_makes() -> None:
     (table,) = [block for block in blocks(README, "") if "× smaller" in block]
     assert [line.split()[0] for line in table.splitlines() if line.startswith(("tflite", "onnx"))] == VARIANTS
-
-
-def edgekit() -> Path:
-    return Path(sys.executable).with_name("edgekit")
-
-
-def run(argv: list[str], folder: Path) -> str:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-    assert done.returncode == 0, f"{shlex.join(argv)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def blocks(text: str, language: str) -> list[str]:

@@ -335,6 +335,7 @@ def test_budgets_that_are_not_met_fail(harness: Callable[..., Ended], small_bund
         (("--edgekit-device=local:a", "--edgekit-device=local:a"), "local:a is given twice"),
         (("--edgekit-samples=0",), "--edgekit-samples is 0, expected 1 or more"),
         (("--edgekit-baseline=/none.edgekit",), "/none.edgekit: no such"),
+        (("--edgekit-baseline=/none.edgekit", "--edgekit-gate-pairs=3"), "gate: 3 pairs and 40 at most, expected 5 or"),
     ],
 )
 def test_options_that_cannot_be(

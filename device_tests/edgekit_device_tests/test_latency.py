@@ -5,7 +5,7 @@ import statistics
 import pytest
 
 from edgekit.devices import DeployedBundle
-from edgekit.devices.conditions import facts, read_condition
+from edgekit.devices.conditions import known, read_condition
 from edgekit.manifest import Variant
 from edgekit.pytest_plugin import Options, Record
 
@@ -34,8 +34,8 @@ def test_latency_and_memory(
             "p90_ms": timing.p90_ms,
             "p99_ms": timing.p99_ms,
             "peak_rss_bytes": memory,
-            **{f"{name}_before": value for name, value in facts(before).items()},
-            **{f"{name}_after": value for name, value in facts(read_condition(edgekit_deployed.device)).items()},
+            **{f"{name}_before": value for name, value in known(before).items()},
+            **{f"{name}_after": value for name, value in known(read_condition(edgekit_deployed.device)).items()},
         },
     )
     assert len(timing.samples_ms) == timing.runs

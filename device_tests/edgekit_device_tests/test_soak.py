@@ -5,7 +5,7 @@ import time
 import pytest
 
 from edgekit.devices import DeployedBundle
-from edgekit.devices.conditions import facts, read_condition
+from edgekit.devices.conditions import known, read_condition
 from edgekit.pytest_plugin import Options, Record
 
 PROCESS_S = 20.0  # each process runs for about so long
@@ -29,7 +29,7 @@ def test_soak(edgekit_deployed: DeployedBundle, edgekit_options: Options, edgeki
         reply = edgekit_deployed.bench(variant, runs=runs)
         medians.append(reply.results[0].timing.median_ms)
         memory.append(reply.peak_rss_bytes or 0)
-        edgekit_record(variant, {"soak_condition": facts(read_condition(edgekit_deployed.device))})
+        edgekit_record(variant, {"soak_condition": known(read_condition(edgekit_deployed.device))})
     edgekit_record(variant, {"soak_minutes": edgekit_options.soak_minutes, "soak_medians_ms": medians})
     early = max(memory[: max(1, len(memory) // LATE)])
     assert memory[-1] <= MOST_GROWTH * early, f"from {early} to {memory[-1]} bytes at the peak"

@@ -9,7 +9,9 @@ from pathlib import Path
 from edgekit.cli import summary
 from edgekit.cli.output import add_allow_code, add_architecture, emit, progress, quiet_tensorflow
 from edgekit.cli.progress import shown_progress
+from edgekit.errors import ConfigError
 from edgekit.given import given_format
+from edgekit.language_settings import is_language_project, load_language_project
 from edgekit.project import load_project
 
 
@@ -27,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build; 1 when a budget was not met or a device test failed."""
+    if is_language_project(args.project):
+        return _run_language(args)
     project = load_project(args.project)
     if given_format(project.model) is None:
         quiet_tensorflow()
@@ -46,5 +50,20 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         progress("stopped; the same command with --resume goes on after the last whole epoch")
         raise
+    emit(args, summary.as_json(made), summary.text(made))
+    return summary.exit_code(made)
+
+
+def _run_language(args: argparse.Namespace) -> int:
+    project = load_language_project(args.project)
+    for flag, given in (("--resume", args.resume), ("--architecture", args.architecture)):
+        if given:
+            raise ConfigError(f"{flag} is not for a project with [language]: leave it out")
+    quiet_tensorflow()
+    from edgekit.language_pipeline import build_language_project
+
+    made = build_language_project(
+        project, args.output, device=args.device, allow_code=args.allow_code, progress=shown_progress()
+    )
     emit(args, summary.as_json(made), summary.text(made))
     return summary.exit_code(made)

@@ -23,7 +23,16 @@ from edgekit.cli.output import (
     lengths_of,
     quiet_tensorflow,
 )
-from edgekit.conversion import Converter, NpuConverter, Source, check_precision, find_converter
+from edgekit.conversion import (
+    INPUTS_OUTPUTS,
+    STATEFUL_FORMATS,
+    VARIABLES,
+    Converter,
+    NpuConverter,
+    Source,
+    check_precision,
+    find_converter,
+)
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
 from edgekit.given import BUILT, converted_source, saved_model_source, typed_source
@@ -31,7 +40,7 @@ from edgekit.model_files import CONVERTED
 
 CALIBRATION_SAMPLES = 200
 DEFAULT_PRECISION = "fp32"
-STATEFUL = "tflite"  # the format that has state
+STATEFUL = "tflite"  # the format that keeps state in variables
 DECODERS = (STATEFUL, "onnx")  # those that have a decoder's form
 ENGINES = "tensorrt"  # the format that is built from an .onnx file as it is
 
@@ -54,6 +63,7 @@ _SETTINGS = {  # flag -> key of `[convert.FORMAT]`
     "calibration_method": "calibration",
     "percentile": "percentile",
     "no_bias_correction": "bias_correction",
+    "no_smoothing": "smoothing",
     "block_size": "block_size",
     "weight_only": "weight_only",
     "dynamic_batch": "dynamic_batch",
@@ -155,8 +165,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Source:
-    if args.state is not None and converter.format != STATEFUL:
-        raise ConfigError(f"--state is for --to {STATEFUL}, not {converter.format}: leave it out")
+    if args.state is not None and converter.format not in STATEFUL_FORMATS:
+        formats = " and ".join(STATEFUL_FORMATS)
+        raise ConfigError(f"--state is for --to {formats}, not {converter.format}: leave it out")
+    if args.state == VARIABLES and converter.format != STATEFUL:
+        raise ConfigError(f"--to {converter.format} has no variables: choose --state {INPUTS_OUTPUTS}")
     _check_context(args, converter)
     lengths = lengths_of(args)
     if args.model.suffix == BUILT and converter.format == ENGINES:
@@ -258,6 +271,12 @@ def _add_onnx_settings(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--layout", metavar="L", help="of image inputs: nhwc (default) as in Keras, or nchw")
     group.add_argument("--batch", metavar="B", help="dynamic (default), or static: 1")
     group.add_argument("--opset", type=int, metavar="N", help="18 (default) or 17")
+    group.add_argument(
+        "--no-smoothing",
+        action="store_const",
+        const=False,
+        help="of int8: leave outliers of activations where they are",
+    )
 
 
 def _add_settings(group: argparse._ArgumentGroup) -> None:

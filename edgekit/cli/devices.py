@@ -55,7 +55,7 @@ def _lines(facts: DeviceFacts) -> list[tuple[str, str]]:
     state = facts.state
     model = facts.model or _UNKNOWN
     rows: list[tuple[str, str]] = [
-        ("board", f"{model} (virtual: no latency of it says anything)" if facts.virtual else model),
+        ("board", f"{model} ({facts.emulated}: no latency of it says anything)" if facts.emulated else model),
         ("system on chip", facts.soc or _UNKNOWN),
         ("system", _joined((facts.os, facts.kernel))),
         ("cpu", _joined((facts.machine, f"{facts.cpus} cores" if facts.cpus else None))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ from edgekit.bundle import Bundle
 from edgekit.devices.deployed import DeployedBundle, DeviceRun
 from edgekit.devices.facts import probe_facts
 from edgekit.devices.native import deploy_native
-from edgekit.devices.pushing import push_by_content, remove
+from edgekit.devices.pushing import push_all, push_by_content, remove
 from edgekit.devices.remedies import what_is_missing
 from edgekit.devices.replies import read_reply
 from edgekit.devices.transport import Transport
@@ -21,7 +21,10 @@ from edgekit.devices.zipapp import write_zipapp
 from edgekit.errors import DeviceError, EngineError
 from edgekit.manifest import Manifest, Member
 from edgekit.runtime.arrays import read_npz, write_npz
+from edgekit.runtime.sampling import Sampling
 from edgekit.runtime.survey import BenchReply, GoldenReply, Probe, RunReply, VerifyReply
+from edgekit.runtime.text_survey import TextsReply, TokensReply
+from edgekit.runtime.text_timing import DEFAULT_TEXTS, TextBenched
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
 from edgekit.strict import parse
 from edgekit.tensorrt.cache import BUILD_TIMEOUT_S
@@ -59,8 +62,7 @@ def deploy(
     with tempfile.TemporaryDirectory(prefix="edgekit-deploy-") as folder:
         zipapp = Path(folder, "runtime.pyz")
         write_zipapp(zipapp)
-        runtime = push_by_content(device, zipapp)
-    remote = push_by_content(device, path)
+        runtime, remote = push_all(device, [zipapp, path])
     return ZipappBundle(device, manifest, runtime, remote, timeout_s, wheels)
 
 
@@ -99,8 +101,15 @@ class ZipappBundle:
         """What the device is and which engines it has."""
         return self._ask(Probe, "probe")
 
-    def run(self, inputs: Mapping[str, Array], *, variant: str | None = None, threads: int = 1) -> DeviceRun:
-        """Run once on the device."""
+    def run(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        variant: str | None = None,
+        threads: int = 1,
+        accelerator: str | None = None,
+    ) -> DeviceRun:
+        """Run once on the device, on the `accelerator` that is named (`open_bundle`)."""
         with tempfile.TemporaryDirectory(prefix="edgekit-run-") as folder:
             given, got = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
             write_npz(given, inputs)
@@ -108,7 +117,7 @@ class ZipappBundle:
             answer = f"{remote}.outputs"
             try:
                 argv = ["run", self.remote, "--input", remote, "--output", answer, f"--threads={threads}"]
-                reply = self._ask(RunReply, *argv, *_choose(variant), building=True)
+                reply = self._ask(RunReply, *argv, *_choose(variant), *_accelerated(accelerator), building=True)
                 self.device.pull(answer, got)
             finally:
                 remove(self.device, remote, answer)
@@ -123,10 +132,12 @@ class ZipappBundle:
         runs: int = DEFAULT_RUNS,
         threads: int = 1,
         profile: bool = False,
+        accelerator: str | None = None,
     ) -> BenchReply:
         """Latency on the device: of one variant, of the best there (None), or of `every` variant in turns."""
         asked = [f"--warmup={warmup}", f"--runs={runs}", f"--threads={threads}", *(["--profile"] if profile else [])]
-        return self._ask(BenchReply, "bench", self.remote, *asked, *_choose(variant, every), building=True)
+        asked += [*_choose(variant, every), *_accelerated(accelerator)]
+        return self._ask(BenchReply, "bench", self.remote, *asked, building=True)
 
     def golden(self, variant: str | None = None, *, every: bool = False) -> GoldenReply:
         """How far variants on the device are from the golden outputs."""
@@ -135,6 +146,41 @@ class ZipappBundle:
     def verify(self) -> VerifyReply:
         """Check every member's hash on the device."""
         return self._ask(VerifyReply, "verify", self.remote)
+
+    def follow(
+        self,
+        prompt: Sequence[int],
+        *,
+        sampling: Sampling,
+        max_tokens: int | None = None,
+        variant: str | None = None,
+        threads: int = 1,
+    ) -> TokensReply:
+        """The tokens that a language model on the device adds to those of a prompt."""
+        settings = {**vars(sampling), "max_tokens": max_tokens}
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if value is not None]
+        tokens = ",".join(map(str, prompt))
+        asked = [f"--prompt={tokens}", f"--threads={threads}", *words]
+        return self._ask(TokensReply, "follow", self.remote, *asked, *_choose(variant))
+
+    def texts(self, variant: str | None = None, *, every: bool = False) -> TextsReply:
+        """How well variants of a language model on the device do on the golden texts."""
+        return self._ask(TextsReply, "texts", self.remote, *_choose(variant, every))
+
+    def bench_texts(
+        self,
+        variant: str | None = None,
+        *,
+        texts: int = DEFAULT_TEXTS,
+        prompt_tokens: int | None = None,
+        new_tokens: int | None = None,
+        threads: int = 1,
+    ) -> TextBenched:
+        """How fast a variant of a language model on the device reads and writes."""
+        lengths = {"prompt-tokens": prompt_tokens, "new-tokens": new_tokens}
+        words = [f"--{name}={count}" for name, count in lengths.items() if count is not None]
+        asked = [f"--texts={texts}", f"--threads={threads}", *words]
+        return self._ask(TextBenched, "bench-texts", self.remote, *asked, *_choose(variant))
 
     def _ask(self, kind: type[Reply], *arguments: str, building: bool = False) -> Reply:
         """`building` leaves time for the engines that the device may have to build first."""
@@ -158,6 +204,10 @@ class ZipappBundle:
         except DeviceError:  # it does not answer that either: the first trouble is what counts
             return problem
         return problem if missing is None else EngineError(f"{problem}; {self.device.url}: {missing}")
+
+
+def _accelerated(accelerator: str | None) -> list[str]:
+    return [] if accelerator is None else [f"--accelerator={accelerator}"]
 
 
 def _choose(variant: str | None, every: bool = False) -> list[str]:

@@ -6,16 +6,18 @@ Engines are another question, which the runtime answers on the device (`edgekit.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 
 from edgekit.devices import readings
 from edgekit.devices.transport import Transport, checked
+from edgekit.errors import ConfigError
 from edgekit.jetpacks import load_jetpacks
 
 PROBE_S = 60.0
 VIRTUAL = "linux,dummy-virt"  # QEMU's own board, whatever its model says
+_ARM = ("aarch64", "arm64", "armv7l", "armv8l")
 
 _NODES: Mapping[str, str] = {  # of /dev -> what it stands for
     "nvidia0": "NVIDIA GPU", "nvhost-gpu": "Tegra GPU", "nvgpu": "Tegra GPU", "nvhost-nvdla0": "NVIDIA DLA",
@@ -35,7 +37,9 @@ class ThermalState:
     power_mode: str | None
     governors: tuple[str, ...]  # of all CPUs, each once
     frequencies_hz: tuple[int, ...]  # now, CPU by CPU
+    caps_hz: tuple[int, ...]  # what each may reach now
     limits_hz: tuple[int, ...]  # what each can do
+    cooling: Mapping[str, int]  # by cooling device of the kernel: how much it does, 0 nothing
 
     @property
     def hottest_celsius(self) -> float | None:
@@ -76,13 +80,20 @@ class DeviceFacts:
     tegrastats: Mapping[str, float]
     state: ThermalState
     python: PythonFacts | None
-    virtual: bool  # emulated: correct, and no latency of it says anything
+    emulated: str | None  # why its outputs may be right and its times say nothing, or None
     os_id: Mapping[str, str] = field(default_factory=dict)  # ID and VERSION_ID of os-release
 
 
 def probe_facts(device: Transport) -> DeviceFacts:
     """Ask a device what it is. Raises DeviceError."""
     return parse_facts(_ask(device, "all"))
+
+
+def check_times_mean_something(device: Transport) -> None:
+    """Raise ConfigError for a device that is emulated; DeviceError."""
+    emulated = probe_facts(device).emulated
+    if emulated is not None:
+        raise ConfigError(f"{device.url}: {emulated}, so no latency of it says anything about a real device")
 
 
 def thermal_state(device: Transport) -> ThermalState:
@@ -126,7 +137,7 @@ def parse_facts(text: str) -> DeviceFacts:
         tegrastats=readings.tegrastats(part.get("tegrastats", "")),
         state=_state(part),
         python=_python(part.get("python", "")),
-        virtual="virtual" in part or VIRTUAL in compatible,
+        emulated=_emulated(part, android, compatible),
         os_id={name: system[name] for name in ("ID", "VERSION_ID") if name in system},
     )
 
@@ -134,8 +145,6 @@ def parse_facts(text: str) -> DeviceFacts:
 def _state(part: Mapping[str, str]) -> ThermalState:
     cpus = readings.frequencies(part.get("cpufreq", ""))
     inorder = [cpus[name] for name in readings.by_number(cpus)]
-    now = [readings.hertz(cpu.get("scaling_cur_freq")) for cpu in inorder]
-    limits = [readings.hertz(cpu.get("cpuinfo_max_freq")) for cpu in inorder]
     governors = [cpu["scaling_governor"] for cpu in inorder if "scaling_governor" in cpu]
     return ThermalState(
         temperatures_celsius=readings.temperatures(part.get("thermal", "")),
@@ -144,9 +153,16 @@ def _state(part: Mapping[str, str]) -> ThermalState:
         battery_celsius=readings.battery_celsius(part.get("battery", "")),
         power_mode=readings.power_mode(part.get("nvpmodel", "")),
         governors=tuple(dict.fromkeys(governors)),
-        frequencies_hz=tuple(value for value in now if value is not None),
-        limits_hz=tuple(value for value in limits if value is not None),
+        frequencies_hz=_each_hz(inorder, "scaling_cur_freq"),
+        caps_hz=_each_hz(inorder, "scaling_max_freq"),
+        limits_hz=_each_hz(inorder, "cpuinfo_max_freq"),
+        cooling=readings.cooling(part.get("cooling", "")),
     )
+
+
+def _each_hz(cpus: Iterable[Mapping[str, str]], name: str) -> tuple[int, ...]:
+    found = (readings.hertz(cpu.get(name)) for cpu in cpus)
+    return tuple(value for value in found if value is not None)
 
 
 def _model(part: Mapping[str, str], android: Mapping[str, str]) -> str | None:
@@ -194,6 +210,17 @@ def _accelerators(part: Mapping[str, str]) -> tuple[str, ...]:
     named = readings.gpus(part.get("nvidia_smi", ""))
     nodes = [_NODES[node] for node in part["nodes"].split() if node in _NODES and not (named and node == "nvidia0")]
     return tuple(dict.fromkeys([*named, *nodes]))
+
+
+def _emulated(part: Mapping[str, str], android: Mapping[str, str], compatible: tuple[str, ...]) -> str | None:
+    if android.get("ro.boot.qemu") or android.get("ro.kernel.qemu"):
+        return "it is Android's emulator"
+    if "virtual" in part or VIRTUAL in compatible:
+        return "it is a virtual board under QEMU"
+    machine = (part["uname"].split() or [""])[-1]
+    if machine in _ARM and "vendor_id" in readings.fields(part["cpuinfo"]):  # an x86's word
+        return "its programs run under qemu-user"
+    return None
 
 
 def _python(text: str) -> PythonFacts | None:

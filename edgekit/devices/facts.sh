@@ -13,9 +13,14 @@ for zone in /sys/class/thermal/thermal_zone*; do
   type=${zone##*/}
   value "$zone/temp" && temp=$REPLY && { value "$zone/type" && type=$REPLY; echo "$type $temp"; }
 done
+section cooling
+for device in /sys/class/thermal/cooling_device*; do
+  type=${device##*/}
+  value "$device/cur_state" && state=$REPLY && { value "$device/type" && type=$REPLY; echo "$type $state"; }
+done
 section cpufreq
 for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
-  for name in scaling_governor scaling_cur_freq cpuinfo_max_freq; do
+  for name in scaling_governor scaling_cur_freq scaling_max_freq cpuinfo_max_freq; do
     value "$cpu/cpufreq/$name" && echo "${cpu##*/} $name $REPLY"
   done
 done
@@ -43,7 +48,9 @@ section nodes
 for node in nvidia0 nvhost-gpu nvhost-nvdla0 nvgpu apex_0 hailo0 kgsl-3d0 mali0 rknpu accel/accel0; do
   [ -e "/dev/$node" ] && echo "$node"
 done
-[ -e /etc/edgekit-virtual-board ] && section virtual
+for sign in /etc/edgekit-virtual-board /proc/device-tree/fw-cfg*; do  # QEMU's boards have a fw-cfg device
+  [ -e "$sign" ] && section virtual
+done
 section python
 "$2" -c '
 import json, platform

@@ -102,7 +102,7 @@ class _NativeEngine:
         takes, gives = (
             _matched(wanted, facts[side], side[:-1]) for wanted, side in ((inputs, "inputs"), (outputs, "outputs"))
         )
-        ran = "cpu (XNNPACK)" if facts["accelerated"] else "cpu"
+        ran = "cpu (XNNPACK)" if facts["accelerated"] else "cpu (XNNPACK, not for all operators)"
         return NativeRunner(phone, remote, threads, takes, gives, ran)
 
 

@@ -13,36 +13,49 @@ from edgekit.files import sha256_file
 FOLDER = "edgekit"
 
 _TIMEOUT_S = 60.0
-# Each runs as `python -c CODE ARGUMENT…` on the device, which may lack sha256sum.
-_PYTHON: Mapping[str, str] = {
-    "make folder": "import os, sys; os.makedirs(sys.argv[1], exist_ok=True)",
-    "rename": """
-import os, sys
-def to_disk(path):
-    handle = os.open(path, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
-os.chmod(sys.argv[1], 0o755)  # it may be a program
-to_disk(sys.argv[1])  # or a power cut leaves the name without the bytes
-os.replace(sys.argv[1], sys.argv[2])
-to_disk(os.path.dirname(sys.argv[2]) or ".")
-""",
-    "remove": "import os, sys; [os.remove(name) for name in sys.argv[1:] if os.path.exists(name)]",
-    "sha256": """
+_PYTHON_SHA256 = """
 import hashlib, os, sys
-for path in filter(os.path.exists, sys.argv[1:]):
+def sha256(path):
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
-    print(digest.hexdigest(), "", path)
+    return digest.hexdigest()
+"""
+# Each runs as `python -S -c CODE ARGUMENT…` on the device, which may lack sha256sum; -S: without installed packages.
+_PYTHON: Mapping[str, str] = {
+    "make folders": "import os, sys; [os.makedirs(name, exist_ok=True) for name in sys.argv[1:]]",
+    "settle": f"""
+{_PYTHON_SHA256}
+def to_disk(path):
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+temporary, final, expected = sys.argv[1:]
+arrived = sha256(temporary)
+print(arrived)
+if arrived == expected:
+    os.chmod(temporary, 0o755)  # it may be a program
+    to_disk(temporary)  # or a power cut leaves the name without the bytes
+    os.replace(temporary, final)
+    to_disk(os.path.dirname(final) or ".")
+else:
+    os.remove(temporary)
+""",
+    "remove": "import os, sys; [os.remove(name) for name in sys.argv[1:] if os.path.exists(name)]",
+    "sha256": f"""
+{_PYTHON_SHA256}
+for path in filter(os.path.exists, sys.argv[1:]):
+    print(sha256(path), "", path)
 """,
 }
 # And as `sh -c CODE sh ARGUMENT…` on one without Python. toybox has fsync; sync with a file is coreutils'.
 _SHELL: Mapping[str, str] = {
-    "make folder": 'mkdir -p "$1"',
-    "rename": """
+    "make folders": 'mkdir -p "$@"',
+    "settle": """
 to_disk() { fsync "$1" 2> /dev/null || sync "$1"; }
+arrived=$(sha256sum "$1") && arrived=${arrived%% *} && echo "$arrived" || exit 1
+if [ "$arrived" != "$3" ]; then rm -f "$1"; exit 0; fi
 chmod 755 "$1" && to_disk "$1" && mv -f "$1" "$2" && to_disk "${2%/*}"
 """,
     "remove": 'rm -f "$@"',
@@ -63,21 +76,20 @@ def push_all(device: Transport, files: Sequence[Path]) -> list[str]:
     wanted = [(file, sha256_file(file)) for file in files]
     remotes = [f"{FOLDER}/{sha256}/{file.name}" for file, sha256 in wanted]
     there = remote_sha256s(device, remotes)
-    for remote, (file, sha256) in zip(remotes, wanted, strict=True):
-        if there.get(remote) != sha256:
-            _push(device, file, remote, sha256)
+    missing = [(*want, remote) for want, remote in zip(wanted, remotes, strict=True) if there.get(remote) != want[1]]
+    if missing:
+        _there(device, "make folders", *(f"{FOLDER}/{sha256}" for _, sha256, _ in missing))
+    for file, sha256, remote in missing:
+        _push(device, file, remote, sha256)
     return remotes
 
 
 def _push(device: Transport, local: Path, remote: str, sha256: str) -> None:
     temporary = f"{remote}.{secrets.token_hex(4)}.part"
-    _there(device, "make folder", f"{FOLDER}/{sha256}")
     device.push(local, temporary)
-    arrived = remote_sha256s(device, [temporary]).get(temporary)
+    arrived = _there(device, "settle", temporary, remote, sha256).stdout.strip()
     if arrived != sha256:
-        remove(device, temporary)
         raise DeviceError(f"{device.url} {local.name} arrived with sha256 {arrived}, expected {sha256}; try again")
-    _there(device, "rename", temporary, remote)
 
 
 def remove(device: Transport, *remotes: str) -> None:
@@ -95,5 +107,5 @@ def remote_sha256s(device: Transport, remotes: Sequence[str]) -> dict[str, str]:
 
 
 def _there(device: Transport, verb: str, *arguments: str) -> CommandResult:
-    argv = ["sh", "-c", _SHELL[verb], "sh"] if device.python is None else [device.python, "-c", _PYTHON[verb]]
+    argv = ["sh", "-c", _SHELL[verb], "sh"] if device.python is None else [device.python, "-S", "-c", _PYTHON[verb]]
     return checked(device, [*argv, *arguments], timeout_s=_TIMEOUT_S)

@@ -64,6 +64,16 @@ def temperatures(text: str) -> dict[str, float]:
     return found
 
 
+def cooling(text: str) -> dict[str, int]:
+    """How much each of the kernel's cooling devices does, 0 nothing, of `type state` lines."""
+    found: dict[str, int] = {}
+    for line in text.splitlines():
+        name, _, state = line.rpartition(" ")
+        if name and state.isdigit():
+            found[_fresh(name, found)] = int(state)
+    return found
+
+
 def tegrastats(text: str) -> dict[str, float]:
     """Degrees Celsius and milliwatts by name, of the last line; by token, since fields come and go between releases."""
     line = (text.strip().splitlines() or [""])[-1]

@@ -108,19 +108,13 @@ class SshTransport:
         line = f"mkdir -p {folder} && cd {folder} && cat > {name}.$$ && mv {name}.$$ {name}"
         self._client.shell(line, source, timeout_s=GRACE_S)
 
+    def _program(self) -> list[str]:
+        """The supervisor; -S, since it needs no installed packages and starts sooner without."""
+        return [self.python, "-S", self._supervisor]
+
     def _follow(self, identity: str, argv: Sequence[str], timeout_s: float, told: _Told, deadline: float) -> None:
         offsets = (str(len(told.stdout)), str(len(told.stderr)))
-        request = [
-            self.python,
-            self._supervisor,
-            "run",
-            identity,
-            str(timeout_s),
-            *offsets,
-            *self._fetched,
-            "--",
-            *argv,
-        ]
+        request = [*self._program(), "run", identity, str(timeout_s), *offsets, *self._fetched, "--", *argv]
         with self._client.calling(request, timeout_s=deadline - time.monotonic()) as call:
             for line in call.stdout:
                 if line.endswith(b"\n"):  # one that was cut is told again
@@ -140,7 +134,7 @@ class SshTransport:
 
     def _fetch_bytes(self, remote: str, local: Path) -> None:
         offset = local.stat().st_size
-        request = [self.python, self._supervisor, "send", remote, str(offset)]
+        request = [*self._program(), "send", remote, str(offset)]
         with self._client.calling(request, timeout_s=COPY_S) as call, local.open("ab") as stream:
             head = call.stdout.readline()
             shutil.copyfileobj(call.stdout, stream)
@@ -154,7 +148,7 @@ class SshTransport:
 
     def _ask(self, *words: str, stdin: Any = subprocess.DEVNULL, timeout_s: float = GRACE_S) -> dict[str, Any]:
         """One question to the supervisor, answered in one line."""
-        request = [self.python, self._supervisor, *words]
+        request = [*self._program(), *words]
         with self._client.calling(request, timeout_s=timeout_s, stdin=stdin) as call:
             lines = call.stdout.read().splitlines()
         if not lines and call.fault is not None:

@@ -153,8 +153,8 @@ def _command(bundle: Path, devices: Sequence[str], folder: Path, report: Path) -
     settings.write_text("[pytest]\naddopts = -ra -q\njunit_family = xunit1\n")
     return [
         *(sys.executable, "-m", "pytest", "-c", str(settings), "-p", "no:cacheprovider"),
-        *("--rootdir", str(_suites().parent)),
-        *("--pyargs", "edgekit_device_tests", "--edgekit-bundle", str(bundle.resolve())),
+        # By their path: for a module's name, pytest would first import the conftest.py of the caller's own tests.
+        *("--rootdir", str(_suites().parent), str(_suites()), "--edgekit-bundle", str(bundle.resolve())),
         *(f"--edgekit-device={url}" for url in devices),
         *("--edgekit-report", str(report)),
     ]

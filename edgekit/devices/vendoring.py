@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekit.devices import unpacker
 from edgekit.devices.facts import DeviceFacts, PythonFacts, probe_facts
-from edgekit.devices.pushing import push_by_content
+from edgekit.devices.pushing import push_all
 from edgekit.devices.transport import Transport, checked
 from edgekit.errors import ConfigError, DeviceError
 
@@ -31,8 +31,7 @@ def push_wheels(device: Transport, folder: Path) -> tuple[str, ...]:
     chosen = choose_wheels(folder, facts.python, facts.machine or "unknown")
     if not chosen:
         raise ConfigError(f"--vendor-wheels: no wheel in {folder} fits {device.url}: {download_line(facts)}")
-    script = push_by_content(device, Path(unpacker.__file__))
-    remote = [push_by_content(device, wheel) for wheel in chosen]
+    script, *remote = push_all(device, [Path(unpacker.__file__), *chosen])
     done = checked(device, [device.python, script, *remote], timeout_s=_UNPACK_S)
     return tuple(str(place) for place in json.loads(done.stdout)["folders"])
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import io
 import stat
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -34,12 +36,20 @@ _MAIN = b"import sys\n\nfrom edgekit.runtime.__main__ import main\n\nsys.exit(ma
 
 def write_zipapp(path: Path) -> None:
     """Write the zipapp; the same edgekit gives the same bytes."""
-    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic(path) as temporary:
+        temporary.write_bytes(_zipapp())
+
+
+@cache  # a fleet gets one
+def _zipapp() -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
         for name, content in _sources():
             info = zipfile.ZipInfo(name)  # dated 1980-01-01
             info.create_system = 3
             info.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+    return whole.getvalue()
 
 
 def _sources() -> Iterator[tuple[str, bytes]]:

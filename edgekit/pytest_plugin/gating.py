@@ -25,25 +25,19 @@ def edgekit_gate(
 ) -> GateResult:
     """Both bundles measured in turns until there is a verdict."""
     from edgekit.devices.conditions import read_condition
-    from edgekit.gate import LEAST_FLOOR, NOT_CALIBRATED, GateSettings, Guard, run_gate
+    from edgekit.gate import LEAST_FLOOR, NOT_CALIBRATED, Guard, run_gate
 
     options, harness = request.config.stash[OPTIONS], harness_of(request.config)
     device = edgekit_deployed.device
     guard = Guard(lambda: read_condition(device), progress=log.info)
     alive = harness.leases[device.url].renew
     floor = _floor(request, edgekit_baseline, guard, alive)
-    settings = GateSettings(
-        budget=options.gate_budget,
-        floor=LEAST_FLOOR if floor is None else floor.floor,
-        pairs=options.gate_pairs,
-        most_pairs=options.gate_most_pairs,
-    )
     result = run_gate(
         edgekit_baseline,
         edgekit_deployed,
         guard=guard,
         variant=options.variant,
-        settings=settings,
+        settings=options.gate(LEAST_FLOOR if floor is None else floor.floor),
         floor_from=NOT_CALIBRATED if floor is None else str(floor),
         alive=alive,
         progress=log.info,

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any  # Any: what pytest's options hold
 
 import pytest
+
+from edgekit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgekit.gate import GateSettings
 
 NO_BUNDLE = "no bundle: pytest --pyargs edgekit_device_tests --edgekit-bundle NAME.edgekit --edgekit-device local:"
 LOCAL = "local:"
@@ -42,6 +48,13 @@ class Options:
     calibrate: bool
     vendor_wheels: Path | None
     benchmark_model: Path | None
+
+    def gate(self, floor: float) -> GateSettings:
+        """The regression gate's settings on a device with this floor. Raises ConfigError on some that cannot be."""
+        from edgekit.gate import GateSettings
+
+        budget, pairs, most_pairs = self.gate_budget, self.gate_pairs, self.gate_most_pairs
+        return GateSettings(budget=budget, floor=floor, pairs=pairs, most_pairs=most_pairs)
 
 
 def declare(parser: pytest.Parser) -> None:
@@ -83,37 +96,50 @@ def _declare_gate(parser: pytest.Parser) -> None:
 
 def read_options(config: pytest.Config) -> Options:
     """The options of a session. Raises UsageError."""
-    get = config.getoption
-    named = {name: get(f"edgekit_{name}") for name in _PATHS}
+
+    def get(name: str) -> Any:
+        return config.getoption(f"edgekit_{name}")
+
+    named = {name: get(name) for name in _PATHS}
     paths = {name: None if value is None else Path(value) for name, value in named.items()}
-    urls = tuple(get("edgekit_device") or [LOCAL])
+    urls = tuple(get("device") or [LOCAL])
     twice = {url for url in urls if urls.count(url) > 1}
     if twice:
         raise pytest.UsageError(f"--edgekit-device {twice.pop()} is given twice; each device once")
-    if get("edgekit_samples") < 1:
-        raise pytest.UsageError(f"--edgekit-samples is {get('edgekit_samples')}, expected 1 or more")
-    if paths["bundle"] is None and get("edgekit_require_device"):
+    if get("samples") < 1:
+        raise pytest.UsageError(f"--edgekit-samples is {get('samples')}, expected 1 or more")
+    if paths["bundle"] is None and get("require_device"):
         raise pytest.UsageError(f"--edgekit-require-device would pass with every test skipped: {NO_BUNDLE}")
-    return Options(
+    options = Options(
         bundle=paths["bundle"],
         baseline=paths["baseline"],
         devices=urls,
-        require_device=get("edgekit_require_device"),
+        require_device=get("require_device"),
         report=paths["report"],
-        evaluation=get("edgekit_evaluation"),
-        samples=get("edgekit_samples"),
-        metric=get("edgekit_metric"),
-        max_drop=get("edgekit_max_drop"),
-        max_p90_ms=get("edgekit_max_p90_ms"),
-        max_memory_mib=get("edgekit_max_memory_mib"),
-        accelerator=get("edgekit_accelerator"),
-        soak_minutes=get("edgekit_soak"),
-        lease_wait_s=get("edgekit_lease_wait"),
-        variant=get("edgekit_variant"),
-        gate_budget=get("edgekit_gate_budget"),
-        gate_pairs=get("edgekit_gate_pairs"),
-        gate_most_pairs=get("edgekit_gate_most_pairs"),
-        calibrate=get("edgekit_calibrate"),
+        evaluation=get("evaluation"),
+        samples=get("samples"),
+        metric=get("metric"),
+        max_drop=get("max_drop"),
+        max_p90_ms=get("max_p90_ms"),
+        max_memory_mib=get("max_memory_mib"),
+        accelerator=get("accelerator"),
+        soak_minutes=get("soak"),
+        lease_wait_s=get("lease_wait"),
+        variant=get("variant"),
+        gate_budget=get("gate_budget"),
+        gate_pairs=get("gate_pairs"),
+        gate_most_pairs=get("gate_most_pairs"),
+        calibrate=get("calibrate"),
         vendor_wheels=paths["vendor_wheels"],
         benchmark_model=paths["benchmark_model"],
     )
+    if options.baseline is not None:
+        _check_gate(options)
+    return options
+
+
+def _check_gate(options: Options) -> None:
+    try:
+        options.gate(floor=0.0)
+    except ConfigError as problem:
+        raise pytest.UsageError(str(problem)) from problem

@@ -17,9 +17,12 @@ from typing import Any, NoReturn  # Any: a reply is any of several dataclasses
 
 from edgekit.bundle import Bundle
 from edgekit.errors import ConfigError, EdgekitError
-from edgekit.runtime import survey
+from edgekit.runtime import survey, text_survey
 from edgekit.runtime.arrays import read_inputs, write_npz
 from edgekit.runtime.opening import open_session
+from edgekit.runtime.sampling import Sampling
+from edgekit.runtime.sequences import run_samples
+from edgekit.runtime.text_timing import TextBenched
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
 from edgekit.tensorrt.cache import cache_folder
 from edgekit.tensorrt.cache_keeping import Pruned, list_cache, prune
@@ -54,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["bench"].add_argument("--warmup", type=int, default=DEFAULT_WARMUP)
     commands.choices["bench"].add_argument("--runs", type=int, default=DEFAULT_RUNS)
     commands.choices["bench"].add_argument("--profile", action="store_true")
+    for name in ("run", "bench"):
+        commands.choices[name].add_argument("--accelerator")
     _with_bundle(commands.add_parser("verify"), _verify)
+    _add_text(commands)
     commands.add_parser("cache-list").set_defaults(answer=lambda _: list_cache(cache_folder()))
     pruning = commands.add_parser("cache-prune")
     pruning.add_argument("--older-than", type=float)
@@ -62,6 +68,26 @@ def _parser() -> argparse.ArgumentParser:
     pruning.add_argument("--all", action="store_true")
     pruning.set_defaults(answer=_prune)
     return parser
+
+
+def _add_text(commands: Any) -> None:
+    """Questions to language models, in tokens."""
+    follow = _with_bundle(commands.add_parser("follow"), _follow)
+    follow.add_argument("--prompt", type=_tokens, required=True)
+    for name, kind in (("max-tokens", int), ("temperature", float), ("top-k", int), ("top-p", float), ("seed", int)):
+        follow.add_argument(f"--{name}", type=kind, default=0.0 if name == "temperature" else None)
+    texts = _with_bundle(commands.add_parser("texts"), _texts)
+    texts.add_argument("--all", action="store_true")
+    bench = _with_bundle(commands.add_parser("bench-texts"), _bench_texts)
+    bench.add_argument("--texts", type=int, required=True)
+    bench.add_argument("--prompt-tokens", type=int)
+    bench.add_argument("--new-tokens", type=int)
+    for command in (follow, texts, bench):
+        command.add_argument("--variant")
+
+
+def _tokens(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -81,11 +107,9 @@ def _with_bundle(parser: argparse.ArgumentParser, answer: Any) -> argparse.Argum
 
 
 def _run(args: argparse.Namespace) -> survey.RunReply:
-    with (
-        _opened(args) as bundle,
-        open_session(bundle, variant=args.variant, threads=args.threads, trust=args.trust) as session,
-    ):
-        write_npz(args.output, session.run(read_inputs(args.input, session.inputs)))
+    wanted = {"variant": args.variant, "threads": args.threads, "accelerator": args.accelerator}
+    with _opened(args) as bundle, open_session(bundle, **wanted, trust=args.trust) as session:
+        write_npz(args.output, run_samples(session, read_inputs(args.input, session.inputs)))
         return survey.RunReply(session.choice)
 
 
@@ -101,6 +125,7 @@ def _bench(args: argparse.Namespace) -> survey.BenchReply:
             strict=not args.all,
             trust=args.trust,
             profile=args.profile,
+            accelerator=args.accelerator,
         )
 
 
@@ -114,6 +139,31 @@ def _golden(args: argparse.Namespace) -> survey.GoldenReply:
 def _verify(args: argparse.Namespace) -> survey.VerifyReply:
     with _opened(args) as bundle:
         return survey.VerifyReply(bundle.verify())
+
+
+def _follow(args: argparse.Namespace) -> text_survey.TokensReply:
+    sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed)
+    with _opened(args) as bundle:
+        return text_survey.follow(bundle, args.prompt, _asked(args), sampling=sampling, max_tokens=args.max_tokens)
+
+
+def _texts(args: argparse.Namespace) -> text_survey.TextsReply:
+    with _opened(args) as bundle:
+        variants = survey.every_variant(bundle) if args.all else [args.variant]
+        strict, trust = not args.all, args.trust
+        return text_survey.golden_texts(
+            bundle, variants, threads=args.threads, progress=_progress, strict=strict, trust=trust
+        )
+
+
+def _bench_texts(args: argparse.Namespace) -> TextBenched:
+    lengths = {"prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens}
+    with _opened(args) as bundle:
+        return text_survey.bench(bundle, _asked(args), texts=args.texts, **lengths, progress=_progress)
+
+
+def _asked(args: argparse.Namespace) -> text_survey.Asked:
+    return text_survey.Asked(args.variant, args.threads, args.trust)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: the interpreter's own objects, which have no types
@@ -179,6 +179,16 @@ class LiteRtRunner:
                 _copy(view(), output)
         except (ValueError, RuntimeError) as problem:
             raise EngineError(f"LiteRT failed while running: {problem}") from problem
+
+    def call(self, function: str, inputs: Mapping[str, Array]) -> None:
+        """Run another signature of the file, which works on the same variables. Raises EngineError.
+
+        While its runner lives, the interpreter refuses to run the main one, so that it is made anew each time.
+        """
+        try:
+            self._interpreter.get_signature_runner(function)(**inputs)
+        except (ValueError, RuntimeError) as problem:
+            raise EngineError(f"LiteRT failed while running '{function}': {problem}") from problem
 
     def close(self) -> None:
         """Drop the interpreter and the bytes it reads."""

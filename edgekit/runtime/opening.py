@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any  # Any: arguments of one engine alone
 
 from edgekit.bundle import Bundle
 from edgekit.errors import BundleError, ConfigError, EngineError, ModelError
-from edgekit.manifest import Binding, Input, Member, Variant
+from edgekit.manifest import Binding, Input, Language, Member, Variant
 from edgekit.runtime.choosing import Choice, Rejected, Way, reasons_by_variant, ways
 from edgekit.runtime.engines import (
     HERE,
@@ -44,8 +44,9 @@ def open_bundle(
     """Open the best variant of a bundle that runs here, or the one that is named.
 
     What TensorRT can build for the GPU of this device comes first: the first time, that takes minutes. Then int8 comes
-    before fp16 before fp32, and LiteRT before ONNX Runtime. `Session.choice` says what was chosen and why each other
-    variant, or the same one on another engine, was not.
+    before fp16 before fp32, and LiteRT before ONNX Runtime; of a language model, dynamic-int8
+    and then int4-weights come before all. `Session.choice` says what was chosen and why each other variant, or the same
+    one on another engine, was not.
     With `accelerator`, only what runs on it is opened: "cpu" (without XNNPACK), "xnnpack", "cuda", or the path of a
     LiteRT delegate's library; `Session.choice.notes` says what of the model runs elsewhere. `queue_size` is of
     `Session.submit`. With `require_signature`, or where a policy demands it (`edgekit.trust`), a key of the folder
@@ -81,7 +82,8 @@ def open_session(
     check_signature(bundle)  # whoever opened it, a policy holds
     if engine is not None:
         load_engine(engine)
-    candidates = ways(bundle.manifest.variants if variant is None else [bundle.variant(variant)])
+    wanted = bundle.manifest.variants if variant is None else [bundle.variant(variant)]
+    candidates = ways(wanted, text=bundle.manifest.language is not None)
     engines = shelf.find({way.engine for way in candidates})
     why = partial(_why_not, engine=engine, engines=engines, plan_refused=plan_refusal(bundle, trust=trust))
     refused: list[tuple[Way, str]] = []
@@ -108,9 +110,18 @@ def plan_refusal(bundle: Bundle, *, trust: Path | None = None) -> str | None:
 
 
 def open_file(
-    path: Path, variant: Variant, inputs: Sequence[Input], outputs: Sequence[TensorSpec], *, threads: int = 1
+    path: Path,
+    variant: Variant,
+    inputs: Sequence[Input],
+    outputs: Sequence[TensorSpec],
+    *,
+    threads: int = 1,
+    language: Language | None = None,
 ) -> Session:
-    """Open a converted file before it is packed. Raises ModelError when it cannot be read, EngineError."""
+    """Open a converted file before it is packed; with `language`, a language model's, for tokens.
+
+    Raises ModelError when it cannot be read, EngineError.
+    """
     engines = find_engines({variant.engine})
     reason = why_not(variant, engines)
     if reason is not None:
@@ -119,7 +130,7 @@ def open_file(
         content = path.read_bytes()
     except OSError as problem:
         raise ModelError(f"{path}: cannot be read: {problem.strerror or problem}") from problem
-    signature = _signature(path.name, variant, inputs, outputs)
+    signature = replace(_signature(path.name, variant, inputs, outputs), language=language)
     explanation = _Explanation(engines[variant.engine], "opened as a file", ())
     return _start(path.read_bytes, content, Way(variant, variant.engine), signature, _Asked(None, threads), explanation)
 
@@ -180,6 +191,9 @@ def _explain(
 def _open(bundle: Bundle, way: Way, asked: _Asked, explanation: _Explanation) -> Session:
     manifest = bundle.manifest
     signature = _signature(bundle.path.name, way.variant, manifest.inputs, manifest.outputs)
+    if manifest.language is not None:
+        tokenizer = bundle.read(manifest.language.tokenizer.path)
+        signature = replace(signature, language=manifest.language, tokenizer=tokenizer)
     read = partial(_read_again, bundle.path, way.variant.member, signature.where)
     return _start(read, bundle.read(way.variant.member.path), way, signature, asked, explanation)
 

@@ -7,27 +7,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast  # Any: arrays of other libraries
+from typing import TYPE_CHECKING, Any, TypeVar, cast  # Any: arrays of other libraries
 
 import numpy as np
 
 from edgekit.errors import DataError, EngineError
-from edgekit.manifest import Binding, Input
+from edgekit.manifest import Binding, Input, Language
 from edgekit.runtime.arrays import sample_inputs
 from edgekit.runtime.choosing import Choice
 from edgekit.runtime.cuda_memory import device_array, on_device
 from edgekit.runtime.engines import FarRunner, FillingRunner, GpuRunner, Runner
 from edgekit.runtime.ports import Ports, input_port, output_port
-from edgekit.runtime.state import StatefulRunner
+from edgekit.runtime.state import StatefulRunner, VariableState
 from edgekit.runtime.submissions import Pending, Submissions
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP, Stages, Timing, measure, measure_stages
 from edgekit.tensors import Array, TensorSpec
 
 if TYPE_CHECKING:
     from edgekit.runtime.engine_onnx import OnnxRunner
+    from edgekit.runtime.generation import Decoder, Generation
     from edgekit.runtime.profiling import OperatorTime, Profile
 
 DEFAULT_QUEUE_SIZE = 4
+Found = TypeVar("Found")
 Reopen = Callable[..., Runner]  # the same file once more, with more arguments of its engine's `open_model`
 
 
@@ -40,6 +42,8 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     input_bindings: tuple[Binding, ...]
     output_bindings: tuple[Binding, ...]
+    language: Language | None = None
+    tokenizer: bytes = b""  # of a language model: a tokenizer.json
 
 
 class Session:
@@ -124,6 +128,40 @@ class Session:
         from edgekit.preprocessing.applying import preprocess_all  # not needed by most: open stays quick
 
         return preprocess_all(raw, self._signature.inputs, where=self._where)
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stream: bool = False,
+    ) -> Generation:
+        """The text that a language model makes of a prompt; with `stream`, to iterate over as it comes.
+
+        It ends with a stop token of the bundle, after `max_tokens`, or where the context is full (None). How tokens are
+        chosen: `edgekit.runtime.sampling.Sampling`. A session has one text at a time; `new_stream` gives another.
+        Needs the package `tokenizers`. Raises EngineError without it, for a bundle without a language model, and when
+        the engine fails; DataError for a prompt without tokens or beyond the context; ConfigError.
+        """
+        from edgekit.runtime.generation import begin_text
+        from edgekit.runtime.sampling import Sampling
+
+        sampling = Sampling(temperature, top_k, top_p, seed)
+        text = begin_text(self.decoder(), self._signature.tokenizer, prompt, sampling, max_tokens)
+        return text if stream else text.finish()
+
+    def decoder(self) -> Decoder:
+        """`generate` in tokens, for which numpy is enough. Raises EngineError where the bundle holds no such model."""
+        from edgekit.runtime.generation import Decoder
+
+        language = self._signature.language
+        if language is None:
+            raise EngineError(f"{self._where}: the bundle holds no language model: give `run` its inputs")
+        return Decoder(self._use_state, language, self.inputs, self.outputs[0], self._where)
 
     def run_batch(self, samples: Sequence[Mapping[str, Array]], *, raw: bool = False) -> list[dict[str, Array]]:
         """`run` on each of several inputs; together, where the file takes any number of samples, in as many as fit.
@@ -290,6 +328,10 @@ class Session:
             written = runner.end_profile()
             runner.close()
             return read_onnx_profile(written, skip=warmup), None
+
+    def _use_state(self, function: Callable[[VariableState], Found], /) -> Found:
+        with self._lock:  # the state of language models is in variables: their manifest was checked
+            return function(cast(VariableState, self._stateful_runner()))
 
     def _closed(self) -> EngineError:
         return EngineError(f"{self._where}: the session is closed; open it again")

@@ -5,7 +5,7 @@ Either begins at zero. A session runs one stream of calls; `Session.new_stream` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -30,6 +30,15 @@ class StatefulRunner(Runner, Protocol):
 
     def fork(self) -> StatefulRunner:
         """Another stream of the same model, at its beginning."""
+        ...
+
+
+@runtime_checkable
+class CallingRunner(Protocol):
+    """A runner of a file with several functions."""
+
+    def call(self, function: str, inputs: Mapping[str, Array]) -> None:
+        """Run one of the others for what it changes. Raises EngineError when the file has none of that name."""
         ...
 
 
@@ -112,19 +121,29 @@ class VariableState:
     def __init__(self, open_runner: Open) -> None:
         self._open = open_runner
         self._runner = open_runner()
+        self.calls = 0  # each changes the state
         self.accelerator = self._runner.accelerator
         self.notes = self._runner.notes
         self.shapes = self._runner.shapes
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Run one step."""
+        self.calls += 1
         return self._runner.run(arrays)
+
+    def call(self, function: str, inputs: Mapping[str, Array]) -> None:
+        """Run another function of the file. Raises EngineError when the engine has no way to it."""
+        if not isinstance(self._runner, CallingRunner):
+            raise EngineError(f"what runs the file has no way to its function '{function}'")
+        self.calls += 1
+        self._runner.call(function, inputs)
 
     def reset(self) -> None:
         """Open the model anew; when that fails, it stays as it is."""
         fresh = self._open()
         self._runner.close()
         self._runner = fresh
+        self.calls += 1
 
     def fork(self) -> VariableState:
         """The model once more."""

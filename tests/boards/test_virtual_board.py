@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edgekit import boards
@@ -18,13 +16,13 @@ from edgekit.devices import DeployedBundle, deploy, opened_device
 from edgekit.devices.facts import probe_facts
 from edgekit.devices.installing import install
 from edgekit.devices.ssh import SshTransport
+from edgekit.devices.testing import run_device_tests
 from edgekit.devices.transport import checked
 from edgekit.errors import DeviceError, DeviceFullError, EngineError, HostKeyError
 from edgekit.files import sha256_file
 from edgekit.runtime.survey import GoldenReply
 from tests.boards.keeping import FRESH
 from tests.boards.whole import look
-from tests.tiny_models import IMAGES
 
 MIB = 1 << 20
 BARE = "printf '#!/bin/sh\\nexec python3 -S \"$@\"\\n' > /opt/bare && chmod 755 /opt/bare"  # without its packages
@@ -32,7 +30,7 @@ BARE = "printf '#!/bin/sh\\nexec python3 -S \"$@\"\\n' > /opt/bare && chmod 755 
 
 def test_what_it_is(device: SshTransport) -> None:
     facts = probe_facts(device)
-    assert facts.virtual
+    assert facts.emulated == "it is a virtual board under QEMU"
     assert (facts.model, facts.soc) == ("NVIDIA Jetson Orin Nano Developer Kit", "tegra234")
     assert (facts.l4t, facts.jetpack, facts.tensorrt) == ("36.4.3", "6.2", None)
     assert (facts.machine, facts.cpus, facts.accelerators) == ("aarch64", 2, ())
@@ -45,26 +43,17 @@ def clock(device: SshTransport) -> float:
     return float(device.run(["date", "+%s"], timeout_s=60).stdout)
 
 
-def test_int8_outputs_are_those_of_this_machine_bit_for_bit(device: SshTransport, versions: list[Path]) -> None:
-    there = deploy(versions[0], device).run({"image": IMAGES}, variant="tflite-int8")
-    assert there.choice.accelerator == "cpu (XNNPACK)"
-    with opened_device("local:") as here:
-        expected = deploy(versions[0], here).run({"image": IMAGES}, variant="tflite-int8").outputs["scores"]
-    np.testing.assert_array_equal(there.outputs["scores"], expected)
-
-
 def test_device_tests_pass_there_and_latency_skips(
     board: Board, versions: list[Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["test", str(versions[0]), "--device", board.url, "--json"]) == 0
-    report = json.loads(capfd.readouterr().out)
-    assert (report["passed"], report["failed"], report["skipped"]) == (9, 0, 6)
-    [device] = report["devices"]
+    outcome = run_device_tests(versions[0], board.url, select="not faults")  # those: test_demo_on_board.py
+    assert (outcome.passed, outcome.failed, outcome.skipped) == (5, 0, 5)
+    [device] = outcome.report["devices"]
     assert device["traits"]["emulated"] == "it is a virtual board under QEMU"
-    [latency] = [test for test in report["tests"] if "test_latency" in test["name"]]
+    [latency] = [test for test in outcome.report["tests"] if "test_latency" in test["name"]]
     assert latency["reason"] == "its times would say nothing: it is a virtual board under QEMU"
     assert main(["bench", str(versions[0]), "--device", board.url]) == 2
-    assert "is a virtual board: no latency" in capfd.readouterr().err
+    assert "it is a virtual board under QEMU, so no latency" in capfd.readouterr().err
 
 
 @pytest.mark.slow  # and quick on this machine: tests/devices/test_vendoring.py

@@ -154,7 +154,8 @@ def test_integers_go_on_too(
     [
         (("--to", "tflite"), "'stream' keeps state from call to call ('words', 'sentence'): choose --state variables"),
         (("--to", "onnx", "--dynamic-batch"), "settings of --to onnx: unknown key 'dynamic_batch'"),
-        (("--to", "onnx", "--state", "variables"), "--state is for --to tflite, not onnx: leave it out"),
+        (("--to", "onnx", "--state", "variables"), "--to onnx has no variables: choose --state inputs-outputs"),
+        (("--to", "tensorrt", "--state", "variables"), "--state is for --to tflite and onnx, not tensorrt: leave it"),
         (("--to", "tflite", "--state", "vars"), "state is 'vars'; did you mean 'variables'?"),
         (
             ("--to", "tflite", "--state", "variables", "--dynamic-batch"),

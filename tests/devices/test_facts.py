@@ -21,7 +21,7 @@ def test_this_machine(device: Transport) -> None:
     assert (facts.machine, facts.cpus) == (platform.machine(), os.cpu_count())
     assert facts.kernel == f"{platform.system()} {platform.release()}"
     assert facts.memory_bytes == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert not facts.virtual
+    assert facts.emulated is None
     if device.python is None:  # the phone of these tests: a changed root, of which its kernel lists no mount
         assert (facts.python, facts.storage_free_bytes) == (None, None)
     else:

@@ -182,7 +182,7 @@ def test_a_phone(newline: str) -> None:
     assert (state.status, state.battery_celsius, state.hottest_celsius) == (1, 30.1, 45.2)
     assert state.governors == ("schedutil", "performance"), "cpu2 comes before cpu10"
     assert (state.frequencies_hz, state.limits_hz) == ((1_100_000_000,), (1_803_000_000,))
-    assert (facts.python, facts.l4t, facts.virtual) == (None, None, False)
+    assert (facts.python, facts.l4t, facts.emulated) == (None, None, None)
 
 
 def test_a_jetson() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgekit.devices.facts import parse_facts
 from edgekit.devices.local import LocalTransport
 from edgekit.devices.traits import Traits, make_traits, read_traits
 from edgekit.runtime.engines import EngineStatus
@@ -11,11 +12,19 @@ LITERT = EngineStatus("litert", "ai-edge-litert", "2.1.6", "", True)
 MISSING = EngineStatus("onnxruntime", None, None, "pip install onnxruntime", True)
 TENSORRT = EngineStatus("tensorrt", "tensorrt", "10.3.0", "", True)
 NO_GPU = EngineStatus("tensorrt", "tensorrt", "10.3.0", "", True, "no GPU")
-BOARD = "machine aarch64\nmemory_kib 7802860\nstorage_kib 1048576\nmodel NVIDIA Jetson Orin Nano Developer Kit\n"
+UNAME = "@@ uname\nLinux 5.15.148-tegra aarch64\n"
+BOARD = f"""{UNAME}@@ meminfo
+MemTotal:        7802860 kB
+@@ df
+/dev/mmcblk0p1 2097152 1048576 1048576 50% /
+@@ model
+NVIDIA Jetson Orin Nano Developer Kit
+"""
+X86 = "@@ cpuinfo\nprocessor\t: 0\nvendor_id\t: GenuineIntel\n"
 
 
 def traits(told: str = BOARD, *engines: EngineStatus, url: str = "ssh://nano") -> Traits:
-    return make_traits(url, Probe("Linux", "aarch64", 6, "3.10.12", "1.26.4", (LITERT, *engines)), told)
+    return make_traits(url, Probe("Linux", "aarch64", 6, "3.10.12", "1.26.4", (LITERT, *engines)), parse_facts(told))
 
 
 def test_a_board() -> None:
@@ -33,11 +42,14 @@ def test_an_engine_that_runs_nothing_there_is_none() -> None:
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
-        (BOARD + "qemu fw-cfg\n", "it is a virtual board under QEMU"),
-        ("machine aarch64\nmodel Raspberry Pi 5 (virtual)\n", "it is a virtual board under QEMU"),
-        ("machine aarch64\nqemu android\n", "it is Android's emulator"),
-        ("machine aarch64\nvendor GenuineIntel\n", "its programs run under qemu-user"),
-        ("machine x86_64\nvendor GenuineIntel\n", None),
+        (BOARD + "@@ virtual\n", "it is a virtual board under QEMU"),
+        (BOARD + "@@ compatible\nnvidia,tegra234\nlinux,dummy-virt\n", "it is a virtual board under QEMU"),
+        (UNAME + "@@ getprop\n[ro.kernel.qemu]: [1]\n", "it is Android's emulator"),
+        (UNAME + "@@ getprop\n[ro.boot.qemu]: [1]\n", "it is Android's emulator"),
+        (UNAME + "@@ getprop\n[ro.boot.qemu]: []\n", None),
+        (UNAME + X86, "its programs run under qemu-user"),
+        ("@@ uname\nLinux 6.1.0 x86_64\n" + X86, None),
+        (BOARD, None),
         ("", None),
     ],
 )

@@ -120,10 +120,10 @@ class TestHeat:
         assert caught.value.exit_code == 3
 
     def test_a_frequency_that_fell(self) -> None:
-        caps = iter([Condition(cap_khz=4000), Condition(cap_khz=3000), Condition(cap_khz=4000)])
+        caps = iter([Condition(cap_hz=4000), Condition(cap_hz=3000), Condition(cap_hz=4000)])
         told: list[str] = []
         guard = Guard(lambda: next(caps), sleep=lambda _: None, progress=told.append)
-        assert guard.wait_until_cool().cap_khz == 4000
+        assert guard.wait_until_cool().cap_hz == 4000
         assert told == ["the CPUs may reach 75% of the frequency that they might before: cooling down, 600 s at most"]
 
 

@@ -51,7 +51,7 @@ def perplexity(logits_of: LogitsOf, rows: Array, *, pad: int | None = None) -> P
 
 
 def mean_probability(outputs: Mapping[str, Array], labels: Array) -> float:
-    """1 / perplexity, a metric for project files (`metric = "edgekit.language.perplexity:mean_probability"`).
+    """1 / perplexity, a metric for project files (`metric = "edgekit.perplexity:mean_probability"`).
 
     `logits` (rows, length, vocabulary); labels (rows, length) are the next tokens, below 0 where nothing follows.
     """
@@ -73,8 +73,8 @@ def logits_of_model(loaded: LoadedModel) -> LogitsOf:
     call = tf.function(lambda tokens: loaded.model.call(loaded.pack({name: tokens}), training=False), [spec])
 
     def logits_of(tokens: Array) -> Array:
-        logits: Array = np.asarray(call(tf.constant(tokens[None])))[0]
-        return logits
+        logits: Array = np.asarray(call(tf.constant(tokens[None])))
+        return logits[0]
 
     return logits_of
 
