@@ -73,8 +73,8 @@ def logits_of_model(loaded: LoadedModel) -> LogitsOf:
     call = tf.function(lambda tokens: loaded.model.call(loaded.pack({name: tokens}), training=False), [spec])
 
     def logits_of(tokens: Array) -> Array:
-        logits: Array = np.asarray(call(tf.constant(tokens[None])))
-        return logits[0]
+        logits: Array = np.asarray(call(tf.constant(tokens[None])))[0]
+        return logits
 
     return logits_of
 
