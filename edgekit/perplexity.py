@@ -52,7 +52,7 @@ def perplexity(logits_of: LogitsOf, rows: Array, *, pad: int | None = None) -> P
 
 
 def mean_probability(outputs: Mapping[str, Array], labels: Array) -> float:
-    """1 / perplexity, a metric for project files (`metric = "edgekit.language.perplexity:mean_probability"`).
+    """1 / perplexity, a metric for project files (`metric = "edgekit.perplexity:mean_probability"`).
 
     `logits` (rows, length, vocabulary); labels (rows, length) are the next tokens, below 0 where nothing follows.
     """
