@@ -10,6 +10,7 @@ from edgekit.bundle import Bundle
 from edgekit.cli.benchmark_model import add_benchmark_model, run_with_benchmark_model
 from edgekit.cli.keeping import add_history, keep
 from edgekit.cli.output import add_require_signature, add_vendor_wheels, emit, progress, trust_of
+from edgekit.cli.progress import shown_progress
 from edgekit.cli.table import table
 from edgekit.commits import current_commit
 from edgekit.errors import ConfigError
@@ -140,6 +141,7 @@ def _bench_there(args: argparse.Namespace) -> survey.BenchReply:
         if emulated is not None:
             raise ConfigError(f"{args.device}: {emulated}, so no latency of it says anything about a real device")
         progress(f"measuring on {args.device}")
+        device.progress = shown_progress()
         deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
         return deployed.bench(
             args.variant, warmup=args.warmup, runs=args.runs, threads=args.threads, profile=args.profile
