@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from edgekit.perplexity import logits_of_model, logits_of_tflite, perplexity
 from numpy.typing import NDArray
 
 from benchmarks.decoder_training import CONTEXT, load_rows
 from edgekit.conversion import Source, find_converter
 from edgekit.decoding import export_decoder
 from edgekit.exporting import export_source
-from edgekit.language.perplexity import logits_of_model, logits_of_tflite, perplexity
 from edgekit.loading import load
 
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edgekit.perplexity import logits_of_model, perplexity
 
 from edgekit.compression.apply import compress
 from edgekit.compression.distillation import distill, soft_target_loss
@@ -18,7 +19,6 @@ from edgekit.errors import ConfigError, DataError, ModelError
 from edgekit.kerases import import_keras
 from edgekit.language.llama import DecoderSizes, build_decoder
 from edgekit.language.llama_writing import save_llama
-from edgekit.language.perplexity import logits_of_model, perplexity
 from edgekit.loading import LoadedModel, describe
 from tests.language.pretrained_folders import softmax
 
