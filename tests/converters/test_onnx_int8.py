@@ -81,7 +81,7 @@ def test_methods_clip_what_is_rare(network):
 
 @pytest.mark.parametrize("size", [1.0, 1e-30, 3e30])
 def test_magnitudes_are_counted_as_numpy_counts_them(size):
-    magnitudes = (np.abs(RNG.normal(0, 1, (4, 5000))) * size).astype(np.float32)
+    magnitudes = (np.abs(np.random.default_rng(6).normal(0, 1, (4, 5000))) * size).astype(np.float32)
     peak = float(magnitudes.max())
     expected = np.histogram(magnitudes, BINS, range=(0, peak))[0]
     moved = np.abs(np.cumsum(count(magnitudes, peak)) - np.cumsum(expected))
