@@ -16,11 +16,11 @@ from edgekit.compression.apply import compress
 from edgekit.compression.steps import Distill
 from edgekit.kerases import import_keras
 from edgekit.language.llama import DecoderSizes, build_decoder
-from edgekit.language.perplexity import logits_of_model, perplexity
 from edgekit.loading import LoadedModel, describe, load
+from edgekit.perplexity import logits_of_model, perplexity
 
 STUDENT = DecoderSizes(vocabulary=4096, width=128, inner=352, blocks=4, heads=4, groups=2, head_size=32)
-TEACHER_WEIGHTS = (0.0, 0.5, 0.9)
+TEACHER_WEIGHTS = (0.0, 0.5)
 BATCH, RATE = 8, 3e-3
 
 

@@ -15,8 +15,8 @@ from benchmarks.decoder_training import CONTEXT, load_rows
 from edgekit.conversion import Source, find_converter
 from edgekit.decoding import export_decoder
 from edgekit.exporting import export_source
-from edgekit.language.perplexity import logits_of_model, logits_of_tflite, perplexity
 from edgekit.loading import load
+from edgekit.perplexity import logits_of_model, logits_of_tflite, perplexity
 
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "fp32": ("fp32", {}),

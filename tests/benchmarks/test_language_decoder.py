@@ -33,7 +33,7 @@ def test_training_lowers_the_loss(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert rows.shape[1] == decoder_training.CONTEXT
     decoder_training.fit(build_decoder(TINY), rows, steps=21)
     first, *_, last = (float(line.split("loss ")[1].split(",")[0]) for line in capsys.readouterr().out.splitlines())
-    assert last < first - 1
+    assert last < first - 0.5
 
 
 def test_variants_are_measured_through_their_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

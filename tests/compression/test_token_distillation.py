@@ -18,8 +18,8 @@ from edgekit.errors import ConfigError, DataError, ModelError
 from edgekit.kerases import import_keras
 from edgekit.language.llama import DecoderSizes, build_decoder
 from edgekit.language.llama_writing import save_llama
-from edgekit.language.perplexity import logits_of_model, perplexity
 from edgekit.loading import LoadedModel, describe
+from edgekit.perplexity import logits_of_model, perplexity
 from tests.language.pretrained_folders import softmax
 
 VOCABULARY, LENGTH = 12, 16

@@ -13,14 +13,14 @@ from edgekit_tflite import converter as tflite_converter
 from edgekit.decoding import export_decoder
 from edgekit.decoding_past import export_with_past
 from edgekit.errors import DataError, ModelError
-from edgekit.language.perplexity import (
+from edgekit.loading import LoadedModel, load
+from edgekit.perplexity import (
     logits_of_model,
     logits_of_onnx,
     logits_of_tflite,
     mean_probability,
     perplexity,
 )
-from edgekit.loading import LoadedModel, load
 from tests.language.pretrained_folders import LLAMA, llama_logits, llama_weights, write_folder
 
 CONTEXT = 8
