@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from edgekit.perplexity import logits_of_model, perplexity
 from numpy.typing import NDArray
 
 from benchmarks.decoder_training import CONTEXT, load_rows
@@ -18,6 +17,7 @@ from edgekit.compression.steps import Distill
 from edgekit.kerases import import_keras
 from edgekit.language.llama import DecoderSizes, build_decoder
 from edgekit.loading import LoadedModel, describe, load
+from edgekit.perplexity import logits_of_model, perplexity
 
 STUDENT = DecoderSizes(vocabulary=4096, width=128, inner=352, blocks=4, heads=4, groups=2, head_size=32)
 TEACHER_WEIGHTS = (0.0, 0.5)

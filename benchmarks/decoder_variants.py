@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from edgekit.perplexity import logits_of_model, logits_of_tflite, perplexity
 from numpy.typing import NDArray
 
 from benchmarks.decoder_training import CONTEXT, load_rows
@@ -17,6 +16,7 @@ from edgekit.conversion import Source, find_converter
 from edgekit.decoding import export_decoder
 from edgekit.exporting import export_source
 from edgekit.loading import load
+from edgekit.perplexity import logits_of_model, logits_of_tflite, perplexity
 
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "fp32": ("fp32", {}),

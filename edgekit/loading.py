@@ -17,7 +17,7 @@ from edgekit.compiled import readable_loss, serialized_loss
 from edgekit.errors import ConfigError, DataError, ModelError, OutputError
 from edgekit.files import atomic, sha256_file
 from edgekit.kerases import import_keras as import_keras  # for whoever works on a loaded model
-from edgekit.language import TOKENS, build_pretrained, check_length, is_pretrained, open_folder
+from edgekit.language import TOKENS, build_pretrained, check_length, is_pretrained, open_pretrained
 from edgekit.language.registration import register_layers
 from edgekit.layers import keras_layers
 from edgekit.lengths import Lengths, Shapes, at_shapes, parse_lengths, way_out
@@ -245,13 +245,13 @@ def load(
 ) -> LoadedModel:
     """Load a model: a file, a live model of Keras 3 or tf_keras, or a LoadedModel (returned as it is).
 
-    Files: `.keras` and `.h5` of Keras 3 and of tf_keras, a SavedModel folder that tf_keras wrote, a folder of a
-    language model (config.json beside safetensors), and a file of weights together with `architecture`, a function (or
-    "module:function") that builds the model. TFMOT's wrappers are taken off. A file that carries code is refused unless
-    `allow_code`. Files are opened in a process of their own first, unless they are `trusted` because edgekit wrote them
-    itself. `lengths` fix what inputs leave open beside the batch: {"tokens": 128}, {"image": "224x320"}; of several for
-    each input, the first is the model's, and a `.tflite` has a
-    signature for each. Raises ModelError, and ConfigError for lengths that do not fit.
+    Files: `.keras` and `.h5` of Keras 3 and of tf_keras, a SavedModel folder that tf_keras wrote, a language model (a
+    folder of config.json and safetensors, or a `.gguf`), and a file of weights together with `architecture`, a function
+    (or "module:function") that builds the model. TFMOT's wrappers are taken off. A file that carries code is refused
+    unless `allow_code`. Files are opened in a process of their own first, unless they are `trusted` because edgekit
+    wrote them itself. `lengths` fix what inputs leave open beside the batch: {"tokens": 128}, {"image": "224x320"}; of
+    several for each input, the first is the model's, and a `.tflite` has a signature for each. Raises ModelError, and
+    ConfigError for lengths that do not fit.
     """
     if isinstance(source, LoadedModel):
         if lengths:
@@ -313,7 +313,7 @@ def _load_file(path: Path, allow_code: bool, trusted: bool, lengths: Lengths | N
 
 
 def _load_pretrained(path: Path, lengths: Lengths | None) -> LoadedModel:
-    folder = open_folder(path)  # neither JSON nor safetensors can run code, and shapes are checked before allocation
+    folder = open_pretrained(path)  # neither can run code, and shapes are checked before allocation
     model = build_pretrained(folder)
     loaded = describe(model, lengths=lengths)
     for shape in (loaded.inputs[0].shape[1:], *(each.shapes[TOKENS] for each in loaded.other_shapes)):

@@ -15,6 +15,7 @@ import numpy as np
 from edgekit.decoding import DECODE, LOGITS, POSITION
 from edgekit.errors import DataError, ModelError
 from edgekit.loading import LoadedModel
+from edgekit.runtime.golden_texts import token_costs
 from edgekit.tensors import Array, format_shape
 
 LogitsOf = Callable[[Array], Array]  # tokens (length,) int32 -> logits (length, vocabulary), each of the token after
@@ -128,15 +129,11 @@ def logits_of_onnx(path: Path, *, threads: int = 1) -> LogitsOf:
 
 def _costs(logits: Array, following: Array, row: int) -> Array:
     """-log p of each token (places,), in float64."""
-    scores = logits.astype(np.float64)
-    if not np.isfinite(scores).all():
+    if not np.isfinite(logits).all():
         raise ModelError(f"row {row}: the logits are not finite")
-    if following.min() < 0 or following.max() >= scores.shape[-1]:
+    if following.min() < 0 or following.max() >= logits.shape[-1]:
         raise DataError(
             f"row {row}: token numbers from {following.min()} to {following.max()}, and the model has "
-            f"{scores.shape[-1]}: the text is of another tokenizer"
+            f"{logits.shape[-1]}: the text is of another tokenizer"
         )
-    raised = scores - scores.max(axis=-1, keepdims=True)
-    chosen = np.take_along_axis(raised, following[:, None], axis=-1)[:, 0]
-    costs: Array = np.log(np.exp(raised).sum(axis=-1)) - chosen
-    return costs
+    return token_costs(logits, following)

@@ -7,13 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgekit.perplexity import (
-    logits_of_model,
-    logits_of_onnx,
-    logits_of_tflite,
-    mean_probability,
-    perplexity,
-)
 from edgekit_onnx import converter as onnx_converter
 from edgekit_tflite import converter as tflite_converter
 
@@ -21,6 +14,13 @@ from edgekit.decoding import export_decoder
 from edgekit.decoding_past import export_with_past
 from edgekit.errors import DataError, ModelError
 from edgekit.loading import LoadedModel, load
+from edgekit.perplexity import (
+    logits_of_model,
+    logits_of_onnx,
+    logits_of_tflite,
+    mean_probability,
+    perplexity,
+)
 from tests.language.pretrained_folders import LLAMA, llama_logits, llama_weights, write_folder
 
 CONTEXT = 8

@@ -45,7 +45,7 @@ ENGINE = "onnxruntime"
 _FIRST = "made for the first signature: only .tflite files have several"
 
 _TIMEOUT_S = 1800.0
-_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONHASHSEED": "0"}
 
 
 @dataclass(frozen=True)

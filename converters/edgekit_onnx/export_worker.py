@@ -12,6 +12,7 @@ from edgekit import workers
 from edgekit.errors import ConversionError
 from edgekit_onnx.graphs import name_in_file
 from edgekit_onnx.handlers import custom_handlers
+from edgekit_onnx.keeping_order import keep_order, renumber
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -63,6 +64,7 @@ def _freeze(path: str, signature: str) -> _Frozen:
 def _to_onnx(frozen: _Frozen, name: str, opset: int) -> ModelProto:
     from tf2onnx.convert import from_graph_def
 
+    keep_order()
     model: ModelProto = from_graph_def(
         frozen.graph,
         name=name,
@@ -75,6 +77,7 @@ def _to_onnx(frozen: _Frozen, name: str, opset: int) -> ModelProto:
     names |= {tensor: name_in_file(keras_name, frozen.inputs) for keras_name, tensor in frozen.outputs.items()}
     model.graph.name = name
     rename_tensors(model.graph, names)
+    renumber(model.graph)
     return model
 
 

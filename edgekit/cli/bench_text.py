@@ -9,7 +9,7 @@ from edgekit.bundle import Bundle
 from edgekit.cli.keeping import keep
 from edgekit.cli.output import emit, progress, trust_of
 from edgekit.commits import current_commit
-from edgekit.errors import ConfigError, DeviceError
+from edgekit.errors import ConfigError
 from edgekit.files import sha256_file
 from edgekit.history import Run, figures_of
 from edgekit.runtime import text_survey
@@ -19,7 +19,7 @@ from edgekit.trust import check_signature
 
 HERE = "local:"
 _FLAGS = ("texts", "prompt_tokens", "new_tokens")
-_RUNS = ("runs", "warmup", "profile")  # flags of models that take one input and give one output
+_RUNS = ("runs", "warmup", "profile", "accelerator")  # flags of models that take one input and give one output
 
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:
@@ -35,9 +35,8 @@ def is_text(args: argparse.Namespace) -> bool:
         text = bundle.manifest.language is not None
     wrong = next((name for name in (_RUNS if text else _FLAGS) if getattr(args, name) not in (None, False)), None)
     if wrong is not None:
-        kind, instead = ("a", "; give --texts") if text else ("no", "")
-        flag = wrong.replace("_", "-")
-        raise ConfigError(f"--{flag} does not apply: {args.bundle.name} holds {kind} language model{instead}")
+        kind, flag = "a" if text else "no", wrong.replace("_", "-")
+        raise ConfigError(f"--{flag} does not apply: {args.bundle.name} holds {kind} language model: leave it out")
     return text
 
 
@@ -98,8 +97,7 @@ def _bench_there(args: argparse.Namespace) -> TextBenched:
         check_times_mean_something(device)
         progress(f"measuring on {args.device}")
         deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
-        if not isinstance(deployed, ZipappBundle):
-            raise DeviceError(f"{args.device} has no Python, and its runner does not generate text")
+        assert isinstance(deployed, ZipappBundle)  # language models go nowhere else
         lengths = {"prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens}
         return deployed.bench_texts(args.variant, texts=_texts(args), threads=args.threads, **lengths)
 

@@ -63,6 +63,7 @@ _SETTINGS = {  # flag -> key of `[convert.FORMAT]`
     "calibration_method": "calibration",
     "percentile": "percentile",
     "no_bias_correction": "bias_correction",
+    "equalization": "equalization",
     "no_smoothing": "smoothing",
     "block_size": "block_size",
     "weight_only": "weight_only",
@@ -283,6 +284,9 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--layer", action="append", metavar="PATTERN=P", help="precision of layers; repeatable")
     group.add_argument("--op", action="append", metavar="TYPE=P", help="precision of an operator type; repeatable")
     group.add_argument("--algorithm", metavar="A", help="of weights: min-max (default), mse, octav, gptq, hadamard")
+    group.add_argument(
+        "--equalization", metavar="E", help="of channels between layers: off (default), on, auto: what measures best"
+    )
     group.add_argument("--block-size", type=int, metavar="N", help="of int4 weights: 32, 64, 128 or 256")
     group.add_argument(
         "--weight-only",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from edgekit.bundle import Bundle
 from edgekit.cli.output import add_require_signature, add_vendor_wheels, emit, progress, trust_of
+from edgekit.cli.progress import shown_progress
 from edgekit.devices import deploy, opened_device
 from edgekit.devices.installing import KEEP, Installed, install, roll_back
 from edgekit.errors import EdgekitError
+from edgekit.progress import Progress
 from edgekit.trust import check_signature
 
 SIDE_BY_SIDE = 8
@@ -35,8 +38,9 @@ def run(args: argparse.Namespace) -> int:
         check_signature(bundle, require=args.require_signature, trust=args.trust)
         bundle.verify()
         name = bundle.manifest.name
+    outcome = partial(_outcome, args, name, shown_progress())
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        outcomes = dict(zip(args.device, pool.map(lambda url: _outcome(args, url, name), args.device), strict=True))
+        outcomes = dict(zip(args.device, pool.map(outcome, args.device), strict=True))
     failed = {url: it for url, it in outcomes.items() if isinstance(it, EdgekitError)}
     done = {url: dataclasses.asdict(it) for url, it in outcomes.items() if isinstance(it, Installed)}
     if len(outcomes) == len(failed) == 1:
@@ -47,11 +51,12 @@ def run(args: argparse.Namespace) -> int:
     return max((problem.exit_code for problem in failed.values()), default=0)
 
 
-def _outcome(args: argparse.Namespace, url: str, name: str) -> Installed | EdgekitError:
+def _outcome(args: argparse.Namespace, name: str, shown: Progress, url: str) -> Installed | EdgekitError:
     try:
         with opened_device(url) as device:
             if args.rollback:
                 return roll_back(device, name)
+            device.progress = shown
             deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
             progress(f"{url}: on the device; held to its golden outputs")
             return install(deployed, keep=args.keep)

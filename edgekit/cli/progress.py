@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from edgekit.progress import Advance, Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 _LINE_EVERY_S = 5.0
 
@@ -18,22 +23,37 @@ def shown_progress() -> Progress:
 
 
 class BarProgress:
-    """A rich progress bar for each task."""
+    """A rich progress bar for each task; tasks of several threads have theirs side by side."""
+
+    def __init__(self) -> None:
+        self._lock, self._open = threading.Lock(), 0
+        self._bars: Bars | None = None
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Advance]:
         """Show the bar until the task ends."""
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
-
-        columns = (
-            TextColumn("{task.description:<40}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[words]}"),
-        )  # fmt: skip
-        with Bars(*columns, console=Console(stderr=True)) as bars:
-            bar = bars.add_task(description, total=total, words="")
+        bars = self._shown()
+        bar = bars.add_task(description, total=total, words="")
+        try:
             yield lambda units, words: bars.update(bar, advance=units, words=words)
+        finally:
+            self._done(bars)
+
+    def _shown(self) -> Bars:
+        """A terminal shows one display at a time: the first task opens it."""
+        with self._lock:
+            if self._bars is None:
+                self._bars = _bars()
+                self._bars.start()
+            self._open += 1
+            return self._bars
+
+    def _done(self, bars: Bars) -> None:
+        with self._lock:
+            self._open -= 1
+            if self._open == 0:
+                self._bars = None
+                bars.stop()
 
 
 class LineProgress:
@@ -56,6 +76,17 @@ class LineProgress:
         _print(f"{description} …")
         yield advance
         _print(f"{description}: done in {time.monotonic() - started:.1f} s")
+
+
+def _bars() -> Bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<40}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[words]}"),
+    )  # fmt: skip
+    return Progress(*columns, console=Console(stderr=True))
 
 
 def _print(line: str) -> None:

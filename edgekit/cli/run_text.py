@@ -10,7 +10,8 @@ from time import perf_counter
 
 from edgekit.bundle import Bundle
 from edgekit.cli.output import emit, progress, trust_of
-from edgekit.errors import ConfigError, DeviceError
+from edgekit.cli.progress import shown_progress
+from edgekit.errors import ConfigError
 from edgekit.runtime import Choice, open_session
 from edgekit.runtime.golden_texts import need_language
 from edgekit.runtime.sampling import Sampling
@@ -84,9 +85,9 @@ def _run_there(args: argparse.Namespace, sampling: Sampling) -> int:
         tokenizer = Tokenizer(bundle.read(need_language(bundle).tokenizer.path), where=bundle.path.name)
     prompt = tokenizer.encode(args.prompt)
     with opened_device(args.device) as device:
+        device.progress = shown_progress()
         deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
-        if not isinstance(deployed, ZipappBundle):
-            raise DeviceError(f"{args.device} has no Python, and its runner does not generate text")
+        assert isinstance(deployed, ZipappBundle)  # language models go nowhere else
         start = perf_counter()
         reply = deployed.follow(
             prompt, sampling=sampling, max_tokens=args.max_tokens, variant=args.variant, threads=args.threads

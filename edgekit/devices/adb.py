@@ -12,9 +12,10 @@ from pathlib import Path
 from edgekit.devices import adb_client
 from edgekit.devices.adb_client import AdbClient, AdbTarget, parse_url
 from edgekit.devices.retrying import inside, retried
-from edgekit.devices.transport import CommandResult
+from edgekit.devices.transport import CommandResult, Sent, unheard
 from edgekit.errors import DeviceError, DeviceTimeoutError, LinkError
 from edgekit.files import atomic
+from edgekit.progress import LoggedProgress, Progress
 
 GRACE_S = 30.0  # for connecting and telling, beyond a command's own time
 WAIT_S = 10  # most that one call waits for a command: a link that went silent is noticed after that and CALL_S
@@ -32,6 +33,7 @@ class AdbTransport:
         """Connect, and bring the supervisor. Raises ConfigError on another URL, DeviceError."""
         self.target: AdbTarget = parse_url(url)
         self.url = url
+        self.progress: Progress = LoggedProgress()
         self.python = self.target.python
         self._client = AdbClient(self.target)
         self._fetched: list[str] = []  # runs whose folders are no longer needed there
@@ -56,12 +58,13 @@ class AdbTransport:
         self._fetched = [identity]
         return self._result(argv, reply, timeout_s)
 
-    def push(self, local: Path, remote: str) -> None:
+    def push(self, local: Path, remote: str, sent: Sent = unheard) -> None:
         """Copy a file there in pieces, going on after a broken link with the piece that it cut."""
         there = inside(remote, self.url)
         with local.open("rb") as stream:
             for offset in _pieces(local.stat().st_size):
                 self._send(there, offset, stream.read(PIECE_BYTES))
+                sent(stream.tell())
 
     def pull(self, remote: str, local: Path) -> None:
         """Copy a file from there, in pieces likewise."""

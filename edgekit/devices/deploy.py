@@ -47,7 +47,8 @@ def deploy(
 ) -> DeployedBundle:
     """Check a bundle here, then push it and what runs it: the runtime, or on a device without Python the native runner.
 
-    Raises BundleError, DeviceError, and EngineError when there is no native runner for the device.
+    Raises BundleError, DeviceError, and EngineError when there is no native runner for the device, or the bundle holds
+    a language model, which needs Python there.
 
     `timeout_s` bounds every later question to the device, beside the time for engines that it must build first.
     `require_signature` and `trust` are as `open_bundle` takes them, for the check here; a policy on the device holds
@@ -58,12 +59,23 @@ def deploy(
         manifest = bundle.manifest
         wheels = () if vendor_wheels is None else push_wheels(device, vendor_wheels)
         if device.python is None:
+            _check_needs_no_python(manifest, device)
             return deploy_native(bundle, device, timeout_s=timeout_s)
     with tempfile.TemporaryDirectory(prefix="edgekit-deploy-") as folder:
         zipapp = Path(folder, "runtime.pyz")
         write_zipapp(zipapp)
         runtime, remote = push_all(device, [zipapp, path])
     return ZipappBundle(device, manifest, runtime, remote, timeout_s, wheels)
+
+
+def _check_needs_no_python(manifest: Manifest, device: Transport) -> None:
+    """Raise EngineError for what the native runner, a process for each call, cannot do."""
+    if manifest.language is not None:
+        raise EngineError(
+            f"{device.url} has no Python, and the runner for it keeps nothing from token to token, which "
+            f"'{manifest.name}' needs: give the app the .tflite that edgekit convert --context makes, or take a board "
+            "with Python"
+        )
 
 
 @dataclass(frozen=True)

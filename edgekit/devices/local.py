@@ -18,8 +18,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.devices.transport import CommandResult
+from edgekit.devices.transport import CommandResult, Sent, unheard
 from edgekit.errors import DeviceError
+from edgekit.progress import LoggedProgress, Progress
 
 HERE = "local:"
 _URL = re.compile(r"local:([A-Za-z0-9][A-Za-z0-9._-]*)?")
@@ -37,6 +38,7 @@ class LocalTransport:
 
     def __init__(self, url: str = HERE) -> None:
         self.url = url
+        self.progress: Progress = LoggedProgress()
         self._folder = tempfile.TemporaryDirectory(prefix="edgekit-local-")
         self.root = Path(self._folder.name)
 
@@ -59,9 +61,10 @@ class LocalTransport:
         stdout, stderr = _communicate(process, argv, timeout_s)
         return CommandResult(tuple(argv), process.returncode, stdout, stderr, time.monotonic() - start)
 
-    def push(self, local: Path, remote: str) -> None:
+    def push(self, local: Path, remote: str, sent: Sent = unheard) -> None:
         """Copy into the folder."""
         self._copy(local, self._inside(remote))
+        sent(local.stat().st_size)
 
     def pull(self, remote: str, local: Path) -> None:
         """Copy out of the folder."""

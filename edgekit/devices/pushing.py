@@ -13,6 +13,7 @@ from edgekit.files import sha256_file
 FOLDER = "edgekit"
 
 _TIMEOUT_S = 60.0
+_SHOWN_BYTES = 1 << 20
 _PYTHON_SHA256 = """
 import hashlib, os, sys
 def sha256(path):
@@ -86,10 +87,27 @@ def push_all(device: Transport, files: Sequence[Path]) -> list[str]:
 
 def _push(device: Transport, local: Path, remote: str, sha256: str) -> None:
     temporary = f"{remote}.{secrets.token_hex(4)}.part"
-    device.push(local, temporary)
+    _send(device, local, temporary)
     arrived = _there(device, "settle", temporary, remote, sha256).stdout.strip()
     if arrived != sha256:
         raise DeviceError(f"{device.url} {local.name} arrived with sha256 {arrived}, expected {sha256}; try again")
+
+
+def _send(device: Transport, local: Path, remote: str) -> None:
+    """Push, and show it where it may take a while."""
+    size = local.stat().st_size
+    if size < _SHOWN_BYTES:
+        device.push(local, remote)
+        return
+    with device.progress.task(f"{device.url} {local.name}, {size / 1e6:.0f} MB", size) as advance:
+        before = 0
+
+        def sent(now: int) -> None:
+            nonlocal before
+            advance(max(now - before, 0), "")  # after a broken link it goes on a bit before where it was
+            before = max(now, before)
+
+        device.push(local, remote, sent)
 
 
 def remove(device: Transport, *remotes: str) -> None:

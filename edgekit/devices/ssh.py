@@ -5,25 +5,30 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import secrets
 import shlex
 import shutil
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any  # Any: the supervisor's replies, which are JSON
+from typing import IO, Any  # Any: the supervisor's replies, which are JSON
 
 from edgekit.devices import supervisor
 from edgekit.devices.retrying import inside, retried
 from edgekit.devices.ssh_client import SshClient, Target, parse_url
-from edgekit.devices.transport import CommandResult
+from edgekit.devices.transport import CommandResult, Sent, unheard
 from edgekit.errors import DeviceError, DeviceFullError, DeviceTimeoutError, LinkError
 from edgekit.files import atomic
+from edgekit.progress import LoggedProgress, Progress
 
 GRACE_S = 30.0  # for connecting and telling, beyond a command's own time
 COPY_S = 600.0
+LOOK_S = 0.2  # between two looks at how far a file is
 
 
 @dataclass
@@ -48,6 +53,7 @@ class SshTransport:
         """Connect, and bring the supervisor. Raises ConfigError on another URL, DeviceError."""
         self.target: Target = parse_url(url)
         self.url = url
+        self.progress: Progress = LoggedProgress()
         self.python = self.target.python
         self._client = SshClient(self.target)
         self._fetched: list[str] = []  # runs whose folders are no longer needed there
@@ -77,7 +83,7 @@ class SshTransport:
         stdout, stderr = (bytes(part).decode(errors="replace") for part in (told.stdout, told.stderr))
         return CommandResult(tuple(argv), status["exit_code"], stdout, stderr, status["elapsed_s"])
 
-    def push(self, local: Path, remote: str) -> None:
+    def push(self, local: Path, remote: str, sent: Sent = unheard) -> None:
         """Copy a file there, going on after a broken link where it stopped."""
         there, started = inside(remote, self.url), False
 
@@ -85,7 +91,7 @@ class SshTransport:
             nonlocal started
             offset = self._ask("size", there)["size"] if started else 0
             started = True
-            self._send_bytes(local, there, offset)
+            self._send_bytes(local, there, offset, sent)
 
         retried(attempt)
 
@@ -122,8 +128,8 @@ class SshTransport:
         if told.status is None and call.fault is not None:
             raise call.fault
 
-    def _send_bytes(self, local: Path, remote: str, offset: int) -> None:
-        with local.open("rb") as stream:
+    def _send_bytes(self, local: Path, remote: str, offset: int, sent: Sent) -> None:
+        with local.open("rb") as stream, _watched(stream, sent):
             stream.seek(offset)
             reply = self._ask("receive", remote, str(offset), stdin=stream, timeout_s=COPY_S)
         if "problem" in reply:
@@ -162,3 +168,22 @@ class SshTransport:
             self._ask("kill", identity)
         except DeviceError:
             return
+
+
+@contextmanager
+def _watched(stream: IO[bytes], sent: Sent) -> Iterator[None]:
+    """Tell how far a file was read: ssh, to which it is given as its input, moves the position that is ours too."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(LOOK_S):
+            sent(os.lseek(stream.fileno(), 0, os.SEEK_CUR))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+        sent(os.lseek(stream.fileno(), 0, os.SEEK_CUR))

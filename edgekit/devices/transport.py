@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from edgekit.errors import DeviceError
+from edgekit.progress import Progress
+
+Sent = Callable[[int], object]  # told how many bytes of a file went so far
 
 _STDERR_LINES = 20
+
+
+def unheard(_bytes: int) -> None:
+    """For a file of which nobody wants to know how far it is."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Transport(Protocol):
     """Remote paths are relative to a folder on the device that belongs to this connection."""
 
     url: str  # "local:"
+    progress: Progress  # shows what takes long; quiet until somebody sets another
 
     @property
     def python(self) -> str | None:
@@ -38,7 +46,7 @@ class Transport(Protocol):
         """Run a command in the device's folder. Raises DeviceError when it cannot start or is not done in time."""
         ...
 
-    def push(self, local: Path, remote: str) -> None:
+    def push(self, local: Path, remote: str, sent: Sent = unheard) -> None:
         """Copy a file to the device. Raises DeviceError."""
 
     def pull(self, remote: str, local: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any  # Any: Keras objects, which have no types
 
 from edgekit.errors import ModelError
 from edgekit.kerases import import_keras
-from edgekit.language.folders import CONFIG, PretrainedFolder, Shape
+from edgekit.language.folders import PretrainedFolder, Shape
 from edgekit.tensors import Array, format_shape
 
 TOKENS = "tokens"
@@ -104,10 +104,10 @@ def tensors_of(model: Any, sizes: DecoderSizes) -> dict[str, Array]:
 
 
 def _sizes(folder: PretrainedFolder) -> DecoderSizes:
-    config, where = folder.config, folder.path / CONFIG
+    config, where = folder.config, folder.origin
     for key, known in (("hidden_act", "silu"), ("rope_scaling", None), ("mlp_bias", False)):
         if config.get(key, known) != known:
-            raise ModelError(f"{where}: {key} is {config[key]!r}, expected {known!r}")
+            raise ModelError(f"{where}: {folder.shown(key)} is {config[key]!r}, expected {known!r}")
     width, heads = folder.number("hidden_size"), folder.number("num_attention_heads")
     try:
         return DecoderSizes(

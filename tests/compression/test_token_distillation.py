@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgekit.perplexity import logits_of_model, perplexity
 
 from edgekit.compression.apply import compress
 from edgekit.compression.distillation import distill, soft_target_loss
@@ -20,6 +19,7 @@ from edgekit.kerases import import_keras
 from edgekit.language.llama import DecoderSizes, build_decoder
 from edgekit.language.llama_writing import save_llama
 from edgekit.loading import LoadedModel, describe
+from edgekit.perplexity import logits_of_model, perplexity
 from tests.language.pretrained_folders import softmax
 
 VOCABULARY, LENGTH = 12, 16

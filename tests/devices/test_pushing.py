@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from edgekit.devices.local import LocalTransport
 from edgekit.devices.pushing import push_by_content, remove
+from edgekit.devices.transport import Sent, unheard
 from edgekit.errors import DeviceError
+from edgekit.progress import Advance
 
 
 class Recorder(LocalTransport):
@@ -19,8 +22,8 @@ class Recorder(LocalTransport):
         self.pushed: list[str] = []
         self.loses_bytes = 0
 
-    def push(self, local: Path, remote: str) -> None:
-        super().push(local, remote)
+    def push(self, local: Path, remote: str, sent: Sent = unheard) -> None:
+        super().push(local, remote, sent)
         self.pushed.append(remote)
         path = self.root / remote
         path.write_bytes(path.read_bytes()[: path.stat().st_size - self.loses_bytes])
@@ -69,6 +72,32 @@ def test_a_push_that_loses_bytes_leaves_nothing(device: Recorder, source: Path) 
     with pytest.raises(DeviceError, match=r"model.edgekit arrived with sha256 \w+, expected \w+; try again"):
         push_by_content(device, source)
     assert files(device) == []
+
+
+class Shown:
+    """What a user would see."""
+
+    def __init__(self) -> None:
+        self.tasks: list[str] = []
+        self.units = 0
+
+    @contextmanager
+    def task(self, description: str, total: int) -> Iterator[Advance]:
+        self.tasks.append(f"{description} of {total}")
+        yield self._advance
+
+    def _advance(self, units: int, _words: str) -> None:
+        self.units += units
+
+
+def test_what_takes_long_is_shown(device: Recorder, source: Path) -> None:
+    device.progress = shown = Shown()
+    push_by_content(device, source)
+    assert shown.tasks == [], "it is there at once"
+    source.write_bytes(bytes(3 << 20))
+    push_by_content(device, source)
+    assert shown.tasks == ["local: model.edgekit, 3 MB of 3145728"]
+    assert shown.units == 3 << 20
 
 
 def test_a_file_is_removed_and_may_be_gone_already(device: Recorder, source: Path) -> None:

@@ -64,6 +64,13 @@ class TestContract:
         device.pull("file.bin", tmp_path / "back")
         assert (tmp_path / "back").read_bytes() == b"short"
 
+    def test_how_far_a_file_is(self, device: Transport, tmp_path: Path) -> None:
+        told: list[int] = []
+        (tmp_path / "file.bin").write_bytes(bytes(9 << 20))
+        device.push(tmp_path / "file.bin", "file.bin", told.append)
+        assert told == sorted(told)
+        assert told[-1] == 9 << 20
+
     def test_a_file_that_is_not_there(self, device: Transport, tmp_path: Path) -> None:
         with pytest.raises(DeviceError, match=r"cannot copy .*none"):
             device.pull("none", tmp_path / "back")

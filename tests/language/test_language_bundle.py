@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -266,7 +267,8 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("argv", "said"),
         [
-            (("--runs", "3"), "--runs does not apply: tiny-1.0.0.edgekit holds a language model; give --texts"),
+            (("--runs", "3"), "--runs does not apply: tiny-1.0.0.edgekit holds a language model: leave it out"),
+            (("--accelerator", "cpu"), "--accelerator does not apply"),
             (("--profile",), "--profile does not apply"),
             (("--texts", "0"), "runs is 0"),
             (("--prompt-tokens", "23", "--new-tokens", "2"), "a prompt of 23 tokens and 2 new ones"),
@@ -277,6 +279,20 @@ class TestCommands:
     ) -> None:
         assert main(("bench", str(bundle), *argv, "--no-history")) == 2
         assert said in capfd.readouterr().err
+
+    def test_a_signed_bundle_covers_its_words(
+        self, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        signed = Path(shutil.copy(bundle, tmp_path))
+        assert main(("keygen", "release", "-o", str(tmp_path))) == 0
+        assert main(("sign", str(signed), "--key", str(tmp_path / "release.key"))) == 0
+        run = ("run", str(signed), "--prompt", PROMPT, "--require-signature", "--trust", str(tmp_path))
+        assert main(run) == 0
+        with Bundle.open(signed) as opened:
+            assert "tokenizer.json" in {member.path for member in opened.verify()}
+        signed.write_bytes(signed.read_bytes().replace(b"tokenizer.json", b"tokenizes.json"))
+        assert main(run) == 2
+        assert "tokenize" in capfd.readouterr().err
 
     def test_inspect_tells_of_text(self, bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
         assert main(("inspect", str(bundle))) == 0

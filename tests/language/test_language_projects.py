@@ -12,6 +12,8 @@ import pytest
 
 from edgekit.bundle import Bundle, write_bundle
 from edgekit.cli import main
+from edgekit.devices import deploy
+from edgekit.devices.local import LocalTransport
 from edgekit.errors import BundleError, ConfigError, EngineError
 from edgekit.manifest import Language, State, TextTolerance, to_bytes
 from edgekit.runtime import open_bundle
@@ -98,6 +100,15 @@ def test_golden_texts_that_cannot_be_judged_are_refused(tmp_path: Path, texts: o
 def test_golden_texts_come_back_as_they_were(tmp_path: Path) -> None:
     with Bundle.open(spoken(tmp_path)) as bundle:
         assert json.loads(json.dumps(dataclasses.asdict(read_golden_texts(bundle)))) == TEXTS
+
+
+def test_a_device_without_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = LocalTransport()
+    monkeypatch.setattr(LocalTransport, "python", None)
+    with pytest.raises(EngineError, match="local: has no Python, and the runner for it keeps nothing"):
+        deploy(spoken(tmp_path), device)
+    assert list(device.root.iterdir()) == []
+    device.close()
 
 
 def test_other_bundles_have_no_text(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
