@@ -6,7 +6,7 @@ grouped queries, a gated SiLU in the feed-forward part, and a head that may be t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any  # Any: Keras objects, which have no types
 
@@ -77,7 +77,7 @@ def build_llama(folder: PretrainedFolder) -> Any:
     sizes = _sizes(folder)
     folder.check(dict(tensor_shapes(sizes)))
     model = build_decoder(sizes, name="decoder")
-    for layer, names in _layers(sizes):
+    for layer, names in _layers(sizes, range(sizes.blocks)):
         model.get_layer(layer).set_weights([_turned(name, folder.tensor(name)) for name in names])
     return model
 
@@ -86,7 +86,7 @@ def tensors_of(model: Any, sizes: DecoderSizes) -> dict[str, Array]:
     """The weights of a decoder as a folder names and lays them. Raises ModelError where a layer has another shape."""
     expected, found = dict(tensor_shapes(sizes)), dict[str, Array]()
     layers = {layer.name: layer for layer in model.layers}
-    for layer, names in _layers(sizes):
+    for layer, names in _layers(sizes, block_numbers(model)):
         arrays = layers[layer].get_weights() if layer in layers else []
         if len(arrays) != len(names):
             raise ModelError(
@@ -149,19 +149,25 @@ def tensor_shapes(sizes: DecoderSizes) -> Iterator[tuple[str, Shape]]:
         yield f"{own}.mlp.down_proj.weight", (width, inner)
 
 
-def _layers(sizes: DecoderSizes) -> Iterator[tuple[str, list[str]]]:
-    """(layer, the tensors that are its weights, in order)."""
+def block_numbers(model: Any) -> list[int]:
+    """The numbers in the names of a decoder's blocks, in order: where blocks were left out, some are missing."""
+    names = (layer.name.removeprefix("gate_") for layer in model.layers if layer.name.startswith("gate_"))
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _layers(sizes: DecoderSizes, numbers: Sequence[int]) -> Iterator[tuple[str, list[str]]]:
+    """(layer, the tensors that are its weights, in order); `numbers` are those in the names of the blocks' layers."""
     yield "embedding", [TABLE] if sizes.tied else [TABLE, "lm_head.weight"]
     yield "last_norm", ["model.norm.weight"]
-    for block in range(sizes.blocks):
+    for block, number in enumerate(numbers):
         own = f"model.layers.{block}"
         kinds = ("weight", "bias") if sizes.attention_bias else ("weight",)
         parts = ("q_proj", "k_proj", "v_proj", "o_proj")
-        yield f"attention_{block}", [f"{own}.self_attn.{part}.{kind}" for part in parts for kind in kinds]
-        yield f"attention_norm_{block}", [f"{own}.input_layernorm.weight"]
-        yield f"feed_forward_norm_{block}", [f"{own}.post_attention_layernorm.weight"]
+        yield f"attention_{number}", [f"{own}.self_attn.{part}.{kind}" for part in parts for kind in kinds]
+        yield f"attention_norm_{number}", [f"{own}.input_layernorm.weight"]
+        yield f"feed_forward_norm_{number}", [f"{own}.post_attention_layernorm.weight"]
         for layer, part in (("gate", "gate_proj"), ("widen", "up_proj"), ("narrow", "down_proj")):
-            yield f"{layer}_{block}", [f"{own}.mlp.{part}.weight"]
+            yield f"{layer}_{number}", [f"{own}.mlp.{part}.weight"]
 
 
 def _turned(name: str, array: Array) -> Array:

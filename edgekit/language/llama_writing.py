@@ -12,7 +12,7 @@ import numpy as np
 from edgekit.errors import ConfigError, ModelError, did_you_mean
 from edgekit.files import atomic
 from edgekit.language.folders import CONFIG, WEIGHTS
-from edgekit.language.llama import TABLE, DecoderSizes, tensors_of
+from edgekit.language.llama import TABLE, DecoderSizes, block_numbers, tensors_of
 from edgekit.tensors import Array
 
 FLOATS = ("float32", "float16")
@@ -54,13 +54,15 @@ def save_tensors(
 def sizes_of(model: Any) -> DecoderSizes:
     """The sizes of a decoder that has the layers of `build_decoder`. Raises ModelError for another kind of model."""
     layers = {layer.name: layer for layer in model.layers}
+    numbers = block_numbers(model)
+    first = numbers[0] if numbers else 0
     try:
-        table, attention, gate = layers["embedding"], layers["attention_0"], layers["gate_0"]
+        table, attention, gate = layers["embedding"], layers[f"attention_{first}"], layers[f"gate_{first}"]
         return DecoderSizes(
             vocabulary=table.input_dim,
             width=table.output_dim,
             inner=gate.units,
-            blocks=sum(name.startswith("gate_") for name in layers),
+            blocks=len(numbers),
             heads=attention.heads,
             groups=attention.groups,
             head_size=attention.size,

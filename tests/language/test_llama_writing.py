@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,16 @@ def test_biases_of_attention_come_back(tmp_path: Path) -> None:
     again = load(tmp_path / "biased", lengths={"tokens": 4}).model
     for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_blocks_that_are_left_are_numbered_anew(tmp_path: Path) -> None:
+    model = read(tmp_path).model
+    for layer in model.layers:  # as Distill leaves them, which drops whole blocks
+        layer.name = re.sub("_([01])$", lambda found: f"_{2 * int(found[1]) + 1}", layer.name)
+    save_llama(model, tmp_path / "left", positions=32)
+    folder = open_folder(tmp_path / "left")
+    for name, array in llama_weights().items():
+        np.testing.assert_array_equal(folder.tensor(name), array)
 
 
 def test_half_precision_halves_the_file(tmp_path: Path) -> None:
