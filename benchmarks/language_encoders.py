@@ -87,7 +87,7 @@ def main() -> None:
         name: tokenizer.encode_all(part.texts, length=LENGTH) for name, part in (("train", train), ("test", test))
     }
     floats = {name: loaded.predict({"tokens": array})["embedding"] for name, array in tokens.items()}
-    probe = _Probe(floats["train"], train.labels)
+    probe = Probe(floats["train"], train.labels)
     reference = probe.accuracy(floats["test"], test.labels)
     print(f"float: probe accuracy {reference:.4f} on {len(test.labels)} texts, majority {_majority(test.labels):.4f}")
     rows = []
@@ -97,7 +97,7 @@ def main() -> None:
         gc.collect()
         for name in (name for name in VARIANTS if args.only in name):
             artifact = _made(source, name, tokens["train"][:CALIBRATION])
-            embeddings, median = _embed(artifact, tokens["test"])
+            embeddings, median = embed_all(artifact, tokens["test"])
             accuracy = probe.accuracy(embeddings, test.labels)
             cosines = np.sum(embeddings * floats["test"], axis=1) / np.linalg.norm(embeddings, axis=1)
             row = Row(
@@ -110,13 +110,16 @@ def main() -> None:
     args.output.write_text(json.dumps({"float_accuracy": reference, "rows": [asdict(row) for row in rows]}, indent=1))
 
 
-class _Probe:
+class Probe:
+    """A logistic regression on embeddings."""
+
     def __init__(self, embeddings: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
         from sklearn.linear_model import LogisticRegression
 
         self._model = LogisticRegression(C=10, max_iter=2000).fit(embeddings, labels)
 
     def accuracy(self, embeddings: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+        """The share of texts that it gets right."""
         return float(self._model.score(embeddings, labels))
 
 
@@ -132,7 +135,7 @@ def _made(source: Source, name: str, calibration: NDArray[np.int32]) -> Artifact
     return converter.convert(source, precision=precision, calibration=samples, output=output)
 
 
-def _embed(artifact: Artifact, tokens: NDArray[np.int32]) -> tuple[NDArray[np.float32], float]:
+def embed_all(artifact: Artifact, tokens: NDArray[np.int32]) -> tuple[NDArray[np.float32], float]:
     """(embeddings, median milliseconds of a text), one text at a time."""
     runner = load_engine(artifact.engine).open_model(
         artifact.path.read_bytes(), artifact.inputs, artifact.outputs, threads=1

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from edgekit.compression import QuantizeWeights as QuantizeWeights
     from edgekit.compression import TrainingSettings as TrainingSettings
     from edgekit.compression import compress as compress
+    from edgekit.language_pipeline import build_language as build_language
+    from edgekit.language_settings import LanguageSettings as LanguageSettings
     from edgekit.loading import load as load
     from edgekit.metadata import InputSettings as InputSettings
     from edgekit.metadata import MetadataSettings as MetadataSettings
@@ -39,6 +41,7 @@ _HOMES = {
     "Distill": "edgekit.compression",
     "Factorize": "edgekit.compression",
     "InputSettings": "edgekit.metadata",
+    "LanguageSettings": "edgekit.language_settings",
     "LogMel": "edgekit.preprocessing.declared",
     "MetadataSettings": "edgekit.metadata",
     "OutputSettings": "edgekit.metadata",
@@ -50,6 +53,7 @@ _HOMES = {
     "QuantizeWeights": "edgekit.compression",
     "TrainingSettings": "edgekit.compression",
     "build": "edgekit.pipeline",
+    "build_language": "edgekit.language_pipeline",
     "compress": "edgekit.compression",
     "find_recipe": "edgekit.search",
     "load": "edgekit.loading",
@@ -63,6 +67,7 @@ __all__ = [  # loaded by __getattr__
     "EdgekitError",
     "Factorize",
     "InputSettings",
+    "LanguageSettings",
     "LogMel",
     "MetadataSettings",
     "OutputSettings",
@@ -75,6 +80,7 @@ __all__ = [  # loaded by __getattr__
     "TrainingSettings",
     "__version__",
     "build",
+    "build_language",
     "compress",
     "find_recipe",
     "load",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekit.budgets import Budget
@@ -11,7 +11,7 @@ from edgekit.calibration import manifest_inputs, representative
 from edgekit.compression import Step, TrainingSettings
 from edgekit.compression.order import needs_data
 from edgekit.compression.task import takes_class_numbers
-from edgekit.conversion import Converter
+from edgekit.conversion import INPUTS_OUTPUTS, STATEFUL_FORMATS, Converter
 from edgekit.converting import Options
 from edgekit.data import Data, DataSource, load_data
 from edgekit.devices import LOCAL
@@ -26,7 +26,9 @@ from edgekit.metadata import MetadataSettings, ModelMetadata, describe_model
 from edgekit.planning import Targets
 from edgekit.preparation import Declared, check_preprocessing
 from edgekit.progress import LoggedProgress, Progress
-from edgekit.states import NOT_IN_A_BUNDLE, check_stateless
+from edgekit.states import chosen_states
+
+MOST_STEPS = 2000  # that integer ranges are measured on, of a model with state
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,17 @@ class BuildInputs:
     train: Data | None
 
     @property
+    def single_calls(self) -> Data:
+        """The calibration data as converters take it: of sequences, steps with the states that each began with.
+
+        At most MOST_STEPS of them, spread evenly over all sequences.
+        """
+        data = self.calibration
+        if data.steps is None or isinstance(self.model, GivenModel):
+            return data
+        return replace(data, inputs=self.model.single_steps(data.inputs), labels=None, steps=None).spread(MOST_STEPS)
+
+    @property
     def by_role(self) -> dict[str, Data]:
         """What there is of the data, by what it was for."""
         roles = {"train": self.train, "calibration": self.calibration, "evaluation": self.evaluation}
@@ -88,7 +101,7 @@ def load_inputs(request: BuildRequest, converters: Mapping[str, Converter], fold
         need_classes(model, why="metric top1")
     evaluation = load_data(
         request.evaluation, model.inputs, where="evaluation data", classes=model.classes,
-        any_labels=request.metric != "top1",
+        any_labels=request.metric != "top1", in_steps=model.stateful,
     )  # fmt: skip
     evaluation.need_labels()
     source = request.calibration if request.calibration is not None else request.train
@@ -98,11 +111,11 @@ def load_inputs(request: BuildRequest, converters: Mapping[str, Converter], fold
         raise DataError("training data for the recipe is missing: give train")
     if request.labels is not None and len(request.labels) != need_classes(model, why="labels"):
         raise ConfigError(f"{len(request.labels)} labels, expected {model.classes}, one for each class")
-    calibration = representative(source, model.inputs, samples=request.calibration_samples)
+    calibration = representative(source, model.inputs, samples=request.calibration_samples, in_steps=model.stateful)
     check_preprocessing(request.preprocessing, described_inputs(request, model, calibration))
     embedded_metadata(request, model, calibration)
     train = None
-    if request.train is not None and isinstance(model, LoadedModel):
+    if request.train is not None and isinstance(model, LoadedModel) and not model.stateful:
         train = load_data(
             request.train, model.inputs, where="training data", classes=model.classes,
             any_labels=not takes_class_numbers(model, request.training.loss),
@@ -126,8 +139,24 @@ def _load_model(request: BuildRequest, converters: Mapping[str, Converter], fold
     )
     check_names(model.inputs, model.outputs)
     check_float(model)
-    check_stateless(model.model, NOT_IN_A_BUNDLE)
+    if model.stateful:
+        _check_stateful(request, model, converters)
     return model
+
+
+def _check_stateful(request: BuildRequest, model: LoadedModel, converters: Mapping[str, Converter]) -> None:
+    """Raise ModelError, or ConfigError for what a model with state does not go together with."""
+    chosen_states(model.model, INPUTS_OUTPUTS)
+    keeps = f"'{model.name}' keeps state from call to call"
+    others = [name for name in converters if name not in STATEFUL_FORMATS]
+    if others:
+        formats = " and ".join(STATEFUL_FORMATS)
+        raise ConfigError(f"{keeps}, which only {formats} files do: leave out the targets that take {others[0]}")
+    if request.recipe:
+        raise ConfigError(
+            f"{keeps}, and compression trains on samples that do not depend on each other: compress the model of whole "
+            "sequences, and load the result's weights into the one with state"
+        )
 
 
 def described_inputs(request: BuildRequest, model: FloatModel, calibration: Data) -> tuple[Input, ...]:

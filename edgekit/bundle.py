@@ -258,6 +258,7 @@ def _check_manifest(manifest: Manifest, where: str) -> None:
         for binding in (*variant.inputs, *variant.outputs):
             _check_binding(binding, f"{where}: variant '{variant.id}'")
         _check_state(variant, f"{where}: variant '{variant.id}'")
+    _check_golden(manifest, where)
     for item in manifest.inputs:
         _check_range(item, where)
         _check_preprocessing(item, where)
@@ -300,6 +301,19 @@ def _check_state(variant: Variant, where: str) -> None:
             raise BundleError(f"{where}: state '{tensor.taken.name}' has shape {tensor.shape}, expected sizes above 0")
 
 
+def _check_golden(manifest: Manifest, where: str) -> None:
+    steps = manifest.golden.steps
+    if steps is None:
+        return
+    if steps < 1:
+        raise BundleError(f"{where}: the golden samples have {steps} steps, expected 1 or more; {_AGAIN}")
+    stateless = [variant.id for variant in manifest.variants if variant.state is None]
+    if stateless:
+        raise BundleError(
+            f"{where}: the golden samples are sequences, and variant '{stateless[0]}' keeps no state; {_AGAIN}"
+        )
+
+
 def _check_range(item: Input, where: str) -> None:
     if item.range is not None and not (item.range[0] <= item.range[1] and math.isfinite(item.range[1] - item.range[0])):
         raise BundleError(f"{where}: input '{item.name}' has range {item.range}, expected least and most")
@@ -320,9 +334,10 @@ def _check_dtype(name: str, dtype: str, where: str) -> None:
 
 
 def _check_unique(names: list[str], kind: str, where: str) -> None:
-    name, times = Counter(map(str.casefold, names)).most_common(1)[0] if names else ("", 0)
-    if times > 1:  # on a file system that takes upper and lower case for the same, too
-        raise BundleError(f"{where}: {kind} '{name}' {times} times, expected once; build the bundle again")
+    counts = Counter(map(str.casefold, names))
+    name = max(counts, key=counts.__getitem__, default="")  # `most_common` imports heapq: a sixth of an opening
+    if counts[name] > 1:  # on a file system that takes upper and lower case for the same, too
+        raise BundleError(f"{where}: {kind} '{name}' {counts[name]} times, expected once; build the bundle again")
 
 
 def _check_listing(present: set[str], listed: set[str], where: str) -> None:

@@ -17,10 +17,13 @@ ENOUGH_SAMPLES = 100  # LiteRT's guide to post-training quantization: "around ~1
 LEAST_OVERLAP = 0.5
 
 
-def representative(source: DataSource, inputs: Sequence[TensorSpec], *, samples: int) -> Data:
-    """`samples` rows spread evenly over the data. Raises DataError on too few, or on an input that never changes."""
+def representative(source: DataSource, inputs: Sequence[TensorSpec], *, samples: int, in_steps: bool = False) -> Data:
+    """`samples` rows spread evenly over the data; with `in_steps` they are sequences.
+
+    Raises DataError on too few, or on an input that never changes.
+    """
     check_samples(samples)
-    data = load_data(source, inputs, where="calibration data", any_labels=True).spread(samples)
+    data = load_data(source, inputs, where="calibration data", any_labels=True, in_steps=in_steps).spread(samples)
     if len(data) < LEAST_SAMPLES:
         raise DataError(f"{data.where}: {len(data)} samples, expected at least {LEAST_SAMPLES}")
     for name, array in data.inputs.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from edgekit.errors import ConversionError, did_you_mean
-from edgekit.manifest import FORMATS, Binding
+from edgekit.manifest import FORMATS, Binding, State
 from edgekit.metadata import ModelMetadata
 from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Array, TensorSpec, check_finite
@@ -24,7 +24,17 @@ CHECKERS = "edgekit.checkers"
 
 FIXED_SIGNATURE = "fixed"  # SavedModel signature with batch 1
 DYNAMIC_SIGNATURE = "dynamic"  # the same function with a dynamic batch
+STATEFUL_FORMATS = ("tflite", "onnx")
 VARIABLES, INPUTS_OUTPUTS = STATE_FORMS = ("variables", "inputs-outputs")  # of what a model keeps from call to call
+
+
+@dataclass(frozen=True)
+class StatePort:
+    """One tensor of state as a model that is handed it takes and gives it."""
+
+    taken: TensorSpec
+    given: TensorSpec
+    shape: tuple[int, ...]  # of one stream
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ class Source:
     layers: tuple[str, ...] = ()  # names of all Keras layers; none for a file that no Keras model stands behind
     metadata: ModelMetadata | None = None  # to be embedded by formats that have a place for it
     state: str | None = None  # one of STATE_FORMS; None for a model without state
+    states: tuple[StatePort, ...] = ()  # of INPUTS_OUTPUTS: the last of `inputs` and `outputs`
     signature: str = FIXED_SIGNATURE  # what the SavedModels call the signature of batch 1
     other_signatures: tuple[str, ...] = ()  # more of them, with inputs and outputs of their own
     batch: int = 1  # how many samples a given file takes at once; 1 where it takes any number
@@ -70,6 +81,7 @@ class Artifact:
     stand_in: Artifact | None = None  # what it was built from, which is measured where its engine cannot run
     no_bundle: str | None = None  # why no bundle can hold it; None where one can
     recipe: Recipe | None = None  # of TensorRT, of an engine that was built by it
+    state: State | None = None  # what a session hands on; a converter leaves it among `inputs` and `outputs`
 
 
 @dataclass(frozen=True)

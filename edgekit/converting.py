@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from edgekit import preflight, workers
@@ -16,6 +16,7 @@ from edgekit.conversion import Artifact, Converter, GpuConverter, Source, find_c
 from edgekit.data import Data
 from edgekit.errors import ConfigError, ConversionError, did_you_mean
 from edgekit.files import size_of
+from edgekit.manifest import State, StateTensor
 from edgekit.planning import Plan, PlannedVariant
 from edgekit.profiles import load_target
 from edgekit.progress import Progress
@@ -104,7 +105,18 @@ def _convert(source: Source, planned: PlannedVariant, converter: Converter, cali
     if artifact.no_bundle is not None:
         raise ConversionError(f"{planned.id}: {artifact.no_bundle}")
     found = _preflight(planned, artifact, converter)
-    return Converted(planned, artifact, (*found, *_check(planned, artifact, source)))
+    return Converted(planned, _handed_on(artifact, source), (*found, *_check(planned, artifact, source)))
+
+
+def _handed_on(artifact: Artifact, source: Source) -> Artifact:
+    """The file with its state apart from its inputs and outputs."""
+    if not source.states:
+        return artifact
+    takes, gives = ({item.name: item for item in side} for side in (artifact.inputs, artifact.outputs))
+    tensors = tuple(
+        StateTensor(takes.pop(port.taken.name), gives.pop(port.given.name), port.shape) for port in source.states
+    )
+    return replace(artifact, inputs=tuple(takes.values()), outputs=tuple(gives.values()), state=State(tensors))
 
 
 def cost_bytes(format_name: str, float_bytes: int) -> int:

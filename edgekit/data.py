@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any  # Any: a tf.data.Dataset, whose package has no types
@@ -29,11 +29,15 @@ DataSource = str | Path | Mapping[str, Array] | Any
 
 @dataclass(frozen=True)
 class Data:
-    """Samples for a model: one array per input, shape (n, ...), and integer labels, shape (n,), where there are any."""
+    """Samples for a model: one array per input, shape (n, ...), and integer labels, shape (n,), where there are any.
+
+    A sample of a model with state is a sequence: arrays have shape (n, steps, ...), labels (n,) or (n, steps).
+    """
 
     inputs: Mapping[str, Array]
     labels: Array | None
     where: str  # what to call it in messages
+    steps: int | None = None  # of each sequence; None where a sample is one call
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -45,7 +49,7 @@ class Data:
     def take(self, rows: Array) -> Data:
         """The samples of these row numbers."""
         labels = None if self.labels is None else self.labels[rows]
-        return Data({name: array[rows] for name, array in self.inputs.items()}, labels, self.where)
+        return replace(self, inputs={name: array[rows] for name, array in self.inputs.items()}, labels=labels)
 
     def spread(self, count: int) -> Data:
         """`count` samples spread evenly over the data, so that an ordered file still gives every class."""
@@ -78,21 +82,26 @@ def load_data(
     where: str,
     classes: int | None = None,
     any_labels: bool = False,
+    in_steps: bool = False,
 ) -> Data:
     """Read and check data for a model with these inputs.
 
     `where` names the data in messages (a path adds itself); `classes` is the number of classes that labels must stay
-    within; `any_labels` takes any finite numbers, because the loss or the metric is the user's. Raises DataError for a
-    missing file or input name, a wrong shape or dtype, NaN or infinity, rows that do not match, or a label out of
-    range.
+    within; `any_labels` takes any finite numbers, because the loss or the metric is the user's. With `in_steps`, for a
+    model with state, samples are sequences. Raises DataError for a missing file or input name, a wrong shape or dtype,
+    NaN or infinity, rows that do not match, or a label out of range.
     """
-    check: _LabelCheck = _any_labels if any_labels else partial(_class_labels, classes=classes)
+    check: _LabelCheck = _any_labels if any_labels else partial(_class_labels, classes=classes, in_steps=in_steps)
     if isinstance(source, Data):
-        return _checked(dict(source.inputs), source.labels, inputs, where, check)
-    arrays = _arrays(source, inputs, where)
-    label = f"{where} ({source})" if isinstance(source, str | Path) else where
-    labels = arrays.pop(LABELS_KEY, None)
-    return _checked(arrays, labels, inputs, label, check)
+        arrays, labels, label = dict(source.inputs), source.labels, where
+    else:
+        arrays = _arrays(source, inputs, where)
+        labels = arrays.pop(LABELS_KEY, None)
+        label = f"{where} ({source})" if isinstance(source, str | Path) else where
+    if not in_steps:
+        return _checked(arrays, labels, inputs, label, check)
+    data = _checked(arrays, labels, [spec.in_steps for spec in inputs], f"{label}: samples, then their steps", check)
+    return replace(data, steps=_steps(data))
 
 
 def _arrays(source: DataSource, inputs: Sequence[TensorSpec], where: str) -> dict[str, Array]:
@@ -165,21 +174,36 @@ def _checked_input(arrays: Mapping[str, Array], spec: TensorSpec, where: str) ->
     return array
 
 
+def _steps(data: Data) -> int:
+    """The number of steps, the same in all inputs, and in labels that have one for each."""
+    found: dict[str, int] = {name: array.shape[1] for name, array in data.inputs.items()}
+    if data.labels is not None and data.labels.ndim > 1:
+        found[LABELS_KEY] = data.labels.shape[1]
+    (first, steps), *others = found.items()
+    for name, count in others:
+        if count != steps:
+            raise DataError(f"{data.where}: '{name}' has {count} steps, '{first}' has {steps}: give as many of each")
+    if not steps:
+        raise DataError(f"{data.where}: '{first}' has no steps, expected at least 1")
+    return steps
+
+
 def _any_labels(labels: Array, where: str) -> Array:
     if not np.issubdtype(labels.dtype, np.number) or not np.isfinite(labels).all():
         raise DataError(f"{where}: '{LABELS_KEY}' holds {labels.dtype} values, expected finite numbers")
     return labels
 
 
-def _class_labels(labels: Array, where: str, *, classes: int | None) -> Array:
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+def _class_labels(labels: Array, where: str, *, classes: int | None, in_steps: bool) -> Array:
+    if labels.ndim not in ((1, 2) if in_steps else (1,)) or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
-            f"{where}: '{LABELS_KEY}' has shape {format_shape(labels.shape)} {labels.dtype}, "
-            "expected (samples,) of whole class numbers; for one-hot labels use .argmax(axis=1)"
+            f"{where}: '{LABELS_KEY}' has shape {format_shape(labels.shape)} {labels.dtype}, expected (samples,)"
+            f"{' or (samples, steps)' if in_steps else ''} of whole class numbers; "
+            f"for one-hot labels use .argmax(axis={-1 if in_steps else 1})"
         )
     wrong = (labels < 0) | (labels >= classes) if classes is not None else labels < 0
     if wrong.any():
-        row = int(np.argmax(wrong))
+        place = tuple(int(index) for index in np.argwhere(wrong)[0])
         allowed = f"0 to {classes - 1}" if classes is not None else "0 or more"
-        raise DataError(f"{where}: label {labels[row]} in sample {row}, expected {allowed}")
+        raise DataError(f"{where}: label {labels[place]} in sample {place[0]}, expected {allowed}")
     return labels.astype(np.int64)

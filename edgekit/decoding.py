@@ -45,7 +45,7 @@ def export_decoder(loaded: LoadedModel, work: Path, *, context: int, prefill: in
 
     def run(tokens: Any, position: Any) -> Any:
         caches = {layer: (keys.value, values.value) for layer, (keys, values) in kept.items()}
-        outputs, after = step(loaded.model, tokens, position[0], caches)
+        outputs, after = step(loaded.model, tokens, position[0], caches, one_table=True)
         for layer, pair in after.items():
             for variable, new in zip(kept[layer], pair, strict=True):
                 variable.assign(new)

@@ -23,6 +23,7 @@ PARTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "search": ("search", ("optuna",)),
     "search on Ray": ("ray", ("ray",)),
     "language models": ("language", ("safetensors", "tokenizers")),
+    "GGUF files": ("gguf", ("gguf",)),
     "pictures": ("images", ("pillow",)),
     "signatures": ("signing", ("cryptography",)),
     "demo data": ("demo", ("mlxtend",)),

@@ -15,9 +15,13 @@ Metric = Callable[[Mapping[str, Array], Array], float]
 
 
 def top1(outputs: Mapping[str, Array], labels: Array) -> float:
-    """Fraction of samples whose largest score is at the label; one output of shape (n, classes)."""
+    """Fraction of samples whose largest score is at the label; one output of shape (n, classes).
+
+    Of sequences, shape (n, steps, classes), the scores after the last step count, or with a label for each step all.
+    """
     (scores,) = outputs.values()
-    return float(np.mean(scores.argmax(axis=-1) == labels))
+    found = scores.argmax(axis=-1)
+    return float(np.mean((found[:, -1] if found.ndim > labels.ndim else found) == labels))
 
 
 METRICS: Mapping[str, Metric] = {"top1": top1}

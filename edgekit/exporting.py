@@ -52,8 +52,9 @@ def export_source(loaded: LoadedModel, work: Path, *, state: str | None = None) 
     names = tuple(dict.fromkeys(layer.name for layer in layers))
     others = tuple(shapes.name for shapes in loaded.other_shapes)
     return Source(
-        loaded.name, inputs, outputs, float_model, trained_model, work, names, state=state, other_signatures=others
-    )
+        loaded.name, inputs, outputs, float_model, trained_model, work, names,
+        state=state, states=tuple(kept.port for kept in ports), other_signatures=others,
+    )  # fmt: skip
 
 
 def check_names(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:

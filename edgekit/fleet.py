@@ -213,7 +213,7 @@ _CHECKS: tuple[Callable[[_Known], str | None], ...] = (
 
 def _chosen(facts: BoardPlan, manifest: Manifest, known: _Known) -> BoardPlan:
     """The first variant, as the runtime ranks them, that TensorRT builds there."""
-    variants = ranked(manifest.variants)
+    variants = ranked(manifest)
     reasons = {variant.id: _why_not(variant, known) for variant in variants}
     chosen = next((variant for variant in variants if reasons[variant.id] is None), None)
     if chosen is None:

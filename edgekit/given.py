@@ -40,6 +40,7 @@ class GivenModel:
     parameters: int
     origin: None = None
     sparsity: None = None  # compression left nothing to tell
+    stateful: bool = False  # nobody says which inputs are states
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

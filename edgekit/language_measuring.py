@@ -20,7 +20,7 @@ from edgekit.measuring import MeasuredVariant, describe, tolerance
 from edgekit.progress import Progress
 from edgekit.runtime import open_file
 from edgekit.runtime.golden import GoldenVectors, check_golden
-from edgekit.runtime.golden_texts import GoldenTexts, TextResult, check_texts, log_likelihood
+from edgekit.runtime.golden_texts import GoldenTexts, TextResult, check_texts, token_costs
 from edgekit.tensors import Array
 
 METRIC = "top1"  # of the next token
@@ -74,8 +74,7 @@ class MeasuredText:
 
 def perplexity_of(scores: Array, following: Array) -> float:
     """By the scores (n, vocabulary) before each of the tokens (n,)."""
-    likelihoods = [log_likelihood(row, token) for row, token in zip(scores, following, strict=True)]
-    return float(np.exp(-np.mean(likelihoods)))
+    return float(np.exp(np.mean(token_costs(scores, following))))
 
 
 def measure_texts(

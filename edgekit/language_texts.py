@@ -12,7 +12,7 @@ import numpy as np
 from edgekit.data import Data
 from edgekit.decoding import LOGITS, POSITION
 from edgekit.errors import ConfigError, DataError
-from edgekit.language import is_pretrained, open_folder
+from edgekit.language import is_pretrained, open_pretrained
 from edgekit.language.caching import cache_shapes, step
 from edgekit.language_settings import LanguageSettings
 from edgekit.loading import LoadedModel, Origin
@@ -49,6 +49,11 @@ class DecoderInSteps:
     def vocabulary(self) -> int:
         """How many tokens the model knows."""
         return int(self.loaded.outputs[0].shape[-1] or 0)
+
+    @property
+    def stateful(self) -> bool:
+        """No: each row says its own position."""
+        return False
 
     @property
     def parameters(self) -> int:
@@ -117,7 +122,7 @@ def stop_tokens(settings: LanguageSettings, model: Path, tokenizer: Tokenizer) -
         return tuple(tokenizer.number(token) for token in settings.stop)
     if not is_pretrained(model):
         raise ConfigError(f'{model.name} does not tell which tokens end a text: give stop = ["</s>"] in [language]')
-    folder = open_folder(model)
+    folder = open_pretrained(model)
     told = (folder.json(_GENERATION) or {}).get("eos_token_id", folder.config.get("eos_token_id"))
     found = told if isinstance(told, list) else [told]
     if not all(isinstance(token, int) for token in found):

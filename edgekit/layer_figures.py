@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgekit.comparison import LayerComparison, LayerParity
 from edgekit.comparison.model_file import ModelFile, compare_files
 from edgekit.conversion import Layer, find_converter
 from edgekit.errors import ConversionError, EdgekitError
 from edgekit.layers import keras_layers
 from edgekit.loading import FloatModel, LoadedModel
+from edgekit.manifest import Binding
 from edgekit.measuring import MeasuredVariant
 from edgekit.progress import Progress
 from edgekit.runtime.golden import GoldenVectors
-from edgekit.tensors import Array
+from edgekit.tensors import Array, TensorSpec
 from edgekit.tracing import INPUT_OPERATOR, short_name
 from edgekit.tracing import keras_layers as keras_layers_of
 
@@ -61,7 +64,7 @@ def layer_figures(
     known = None
     if isinstance(model, LoadedModel):
         known = {layer.name: layer.bytes > 0 for layer in keras_layers(model.model)}
-    inputs = {name: array[:SAMPLES] for name, array in golden.inputs.items()}
+    inputs = _samples(golden, model)
     references = {item.variant.format: item for item in variants if item.variant.precision == REFERENCE}
     compared: dict[str, LayerComparison | str] = {}
     with progress.task("layers", len(variants)) as advance:
@@ -72,6 +75,15 @@ def layer_figures(
     return tuple(
         _of_variant(item, compared[item.variant.id], leaders.get(item.variant.format, {}), known) for item in variants
     )
+
+
+def _samples(golden: GoldenVectors, model: FloatModel) -> dict[str, Array]:
+    """The first golden inputs; of sequences, steps of all of them, as the files take them."""
+    if golden.steps is None or not isinstance(model, LoadedModel):
+        return {name: array[:SAMPLES] for name, array in golden.inputs.items()}
+    steps = model.single_steps(golden.inputs)
+    rows = np.linspace(0, len(next(iter(steps.values()))) - 1, SAMPLES).astype(int)
+    return {name: array[rows] for name, array in steps.items()}
 
 
 def _compared(
@@ -101,16 +113,23 @@ def _compared(
 
 
 def _file(item: MeasuredVariant, model: FloatModel) -> ModelFile:
+    """A file with its states among its inputs and outputs."""
     variant = item.variant
+    states = () if variant.state is None else variant.state.tensors
     return ModelFile(
         path=str(item.artifact.path),
         format=variant.format,
         engine=variant.engine,
-        inputs=model.inputs,
-        outputs=model.outputs,
-        input_bindings=variant.inputs,
-        output_bindings=variant.outputs,
+        inputs=(*model.inputs, *(_spec(tensor.taken, tensor.shape) for tensor in states)),
+        outputs=(*model.outputs, *(_spec(tensor.given, tensor.shape) for tensor in states)),
+        input_bindings=(*variant.inputs, *(tensor.taken for tensor in states)),
+        output_bindings=(*variant.outputs, *(tensor.given for tensor in states)),
     )
+
+
+def _spec(binding: Binding, shape: tuple[int, ...]) -> TensorSpec:
+    """A state as a caller sees it."""
+    return TensorSpec(binding.name, (None, *shape[1:]), binding.dtype if binding.quantization is None else "float32")
 
 
 def _leaders(formats: Mapping[str, str], compared: Mapping[str, LayerComparison | str]) -> dict[str, dict[str, str]]:

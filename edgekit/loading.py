@@ -17,12 +17,14 @@ from edgekit.compiled import readable_loss, serialized_loss
 from edgekit.errors import ConfigError, DataError, ModelError, OutputError
 from edgekit.files import atomic, sha256_file
 from edgekit.kerases import import_keras as import_keras  # for whoever works on a loaded model
-from edgekit.language import TOKENS, build_pretrained, check_length, is_pretrained, open_folder
+from edgekit.language import TOKENS, build_pretrained, check_length, is_pretrained, open_pretrained
 from edgekit.language.registration import register_layers
 from edgekit.layers import keras_layers
 from edgekit.lengths import Lengths, Shapes, at_shapes, parse_lengths, way_out
 from edgekit.model_files import read_member, refusal
 from edgekit.opening_files import open_file, wrapper_notes
+from edgekit.sequences import in_rows, outputs_of, states_before
+from edgekit.states import states_of
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, class_count
 from edgekit.wording import said
@@ -65,8 +67,13 @@ class FloatModel(Protocol):
         """What it was compressed from; None for a model as the user brought it."""
         ...
 
+    @property
+    def stateful(self) -> bool:
+        """Whether a sample is a sequence of steps, from the beginning of its state."""
+        ...
+
     def predict(self, columns: Mapping[str, Array]) -> dict[str, Array]:
-        """The outputs by name; arrays have shape (n, ...)."""
+        """The outputs by name; arrays have shape (n, ...), of sequences (n, steps, ...)."""
         ...
 
     def sha256(self) -> str:
@@ -187,11 +194,26 @@ class LoadedModel:
         ordered = [columns[spec.name] for spec in self.inputs]
         return import_keras().tree.pack_sequence_as(self.model._inputs_struct, ordered)
 
+    @property
+    def stateful(self) -> bool:
+        """Whether a sample is a sequence of steps, from the beginning of its state."""
+        return bool(states_of(self.model))
+
     def predict(self, columns: Mapping[str, Array]) -> dict[str, Array]:
-        """The model's outputs by name; arrays have shape (n, ...)."""
-        outputs = self.model.predict(self.pack(columns), batch_size=256, verbose=0)
-        flat = import_keras().tree.flatten(outputs)
+        """The model's outputs by name; arrays have shape (n, ...), of sequences (n, steps, ...)."""
+        if self.stateful:
+            flat = outputs_of(self.model, self.pack, columns)
+        else:
+            outputs = self.model.predict(self.pack(columns), batch_size=256, verbose=0)
+            flat = import_keras().tree.flatten(outputs)
         return {spec.name: array for spec, array in zip(self.outputs, flat, strict=True)}
+
+    def single_steps(self, columns: Mapping[str, Array]) -> dict[str, Array]:
+        """Each step of sequences as a sample of its own, (n * steps, ...), with the states that it began with.
+
+        It is what a file takes that is handed its states, under the names that they have there.
+        """
+        return in_rows({**columns, **states_before(self.model, self.pack, columns)})
 
     def with_model(self, model: Any) -> LoadedModel:
         """The same facts around another Keras model with the same inputs and outputs; trained ranges are dropped."""
@@ -223,13 +245,13 @@ def load(
 ) -> LoadedModel:
     """Load a model: a file, a live model of Keras 3 or tf_keras, or a LoadedModel (returned as it is).
 
-    Files: `.keras` and `.h5` of Keras 3 and of tf_keras, a SavedModel folder that tf_keras wrote, a folder of a
-    language model (config.json beside safetensors), and a file of weights together with `architecture`, a function (or
-    "module:function") that builds the model. TFMOT's wrappers are taken off. A file that carries code is refused unless
-    `allow_code`. Files are opened in a process of their own first, unless they are `trusted` because edgekit wrote them
-    itself. `lengths` fix what inputs leave open beside the batch: {"tokens": 128}, {"image": "224x320"}; of several for
-    each input, the first is the model's, and a `.tflite` has a
-    signature for each. Raises ModelError, and ConfigError for lengths that do not fit.
+    Files: `.keras` and `.h5` of Keras 3 and of tf_keras, a SavedModel folder that tf_keras wrote, a language model (a
+    folder of config.json and safetensors, or a `.gguf`), and a file of weights together with `architecture`, a function
+    (or "module:function") that builds the model. TFMOT's wrappers are taken off. A file that carries code is refused
+    unless `allow_code`. Files are opened in a process of their own first, unless they are `trusted` because edgekit
+    wrote them itself. `lengths` fix what inputs leave open beside the batch: {"tokens": 128}, {"image": "224x320"}; of
+    several for each input, the first is the model's, and a `.tflite` has a signature for each. Raises ModelError, and
+    ConfigError for lengths that do not fit.
     """
     if isinstance(source, LoadedModel):
         if lengths:
@@ -291,7 +313,7 @@ def _load_file(path: Path, allow_code: bool, trusted: bool, lengths: Lengths | N
 
 
 def _load_pretrained(path: Path, lengths: Lengths | None) -> LoadedModel:
-    folder = open_folder(path)  # neither JSON nor safetensors can run code, and shapes are checked before allocation
+    folder = open_pretrained(path)  # neither can run code, and shapes are checked before allocation
     model = build_pretrained(folder)
     loaded = describe(model, lengths=lengths)
     for shape in (loaded.inputs[0].shape[1:], *(each.shapes[TOKENS] for each in loaded.other_shapes)):

@@ -108,6 +108,7 @@ class Golden:
 
     member: Member
     samples: int
+    steps: int | None = None  # of each sample, which is then a sequence: arrays are (samples, steps, …)
 
 
 @dataclass(frozen=True)
@@ -196,11 +197,10 @@ class Manifest:
 def to_bytes(manifest: Manifest) -> bytes:
     """Canonical JSON: equal manifests give equal bytes."""
     content = dataclasses.asdict(manifest)
-    if content["language"] is None:  # readers from before language models read the others
-        del content["language"]
-    for variant in content["variants"]:
-        if variant["state"] is None:  # readers from before states read the others
-            del variant["state"]
+    optional = [(variant, "state") for variant in content["variants"]]
+    for table, key in (*optional, (content["golden"], "steps"), (content, "language")):
+        if table[key] is None:  # readers from before read the bundles that have none
+            del table[key]
     return canonical_json(content)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 
 from edgekit.comparison import Parity, compare_outputs, top1_classes
@@ -21,6 +22,8 @@ from edgekit.progress import Progress
 from edgekit.runtime import open_file
 from edgekit.runtime.engines import find_engines, why_not
 from edgekit.runtime.golden import GoldenVectors, check_golden
+from edgekit.runtime.sequences import run_samples
+from edgekit.sequences import at_the_end, in_rows
 from edgekit.tensors import Array
 
 GOLDEN_SAMPLES = 8
@@ -79,6 +82,7 @@ def measure(
     variant's engine is not installed, or its outputs are not finite.
     """
     reference = compressed.predict(evaluation.inputs)
+    parity_of = partial(compare_outputs, _rows(reference, evaluation.steps))
     measured, refused = [], dict[str, str]()
 
     def measure_one(item: Converted) -> MeasuredVariant:
@@ -88,15 +92,16 @@ def measure(
             file, opened = item.artifact.stand_in.path, describe(item.planned, item.artifact.stand_in, ())
             variant = replace(variant, notes=(*variant.notes, MEASURED_INSTEAD))
         with open_file(file, opened, inputs, compressed.outputs) as session:
-            outputs = session.run(evaluation.inputs)
-            on_golden = session.run(golden.inputs)
+            outputs = run_samples(session, evaluation.inputs)
+            on_golden = run_samples(session, golden.inputs)
             shown = check_golden(session, golden, limit=variant.golden_tolerance).max_error
         if shown is None:
             raise EngineError(f"{variant.id}: its outputs are not finite; leave out precision {variant.precision}")
         value = checked_metric(metric(outputs, evaluation.need_labels()), evaluation.where)
         finished = replace(variant, metrics={metric_name: value}, golden_tolerance=tolerance(variant, shown))
-        parity = compare_outputs(reference, outputs)
-        return MeasuredVariant(finished, item.artifact, value, parity, on_golden, _top1(reference, outputs))
+        parity = parity_of(_rows(outputs, evaluation.steps))
+        top1 = _top1(_last(reference, evaluation.steps), _last(outputs, evaluation.steps))
+        return MeasuredVariant(finished, item.artifact, value, parity, on_golden, top1)
 
     with progress.task("evaluate", len(converted)) as advance:
         for item in converted:
@@ -115,14 +120,15 @@ def measure(
 
 def compare_pairs(golden: GoldenVectors, variants: Sequence[MeasuredVariant]) -> tuple[Pair, ...]:
     """The compressed Keras model and every variant against each other on the golden inputs."""
-    runs = {KERAS: golden.outputs, **{item.variant.id: item.golden_outputs for item in variants}}
+    found = {KERAS: golden.outputs, **{item.variant.id: item.golden_outputs for item in variants}}
+    runs = {name: _rows(outputs, golden.steps) for name, outputs in found.items()}
     return tuple(Pair(one, other, compare_outputs(runs[one], runs[other])) for one, other in combinations(runs, 2))
 
 
 def golden_vectors(compressed: FloatModel, evaluation: Data) -> GoldenVectors:
     """A few evaluation samples, spread over the data, and the float model's outputs."""
     samples = evaluation.spread(GOLDEN_SAMPLES)
-    return GoldenVectors(samples.inputs, compressed.predict(samples.inputs))
+    return GoldenVectors(samples.inputs, compressed.predict(samples.inputs), samples.steps)
 
 
 def describe(planned: PlannedVariant, artifact: Artifact, notes: Sequence[str]) -> Variant:
@@ -142,7 +148,18 @@ def describe(planned: PlannedVariant, artifact: Artifact, notes: Sequence[str]) 
         float_layers=artifact.float_layers,
         notes=(*artifact.notes, *notes),
         tensorrt=artifact.recipe or for_file(planned.tensorrt, artifact.inputs),
+        state=artifact.state,
     )
+
+
+def _rows(outputs: Mapping[str, Array], steps: int | None) -> Mapping[str, Array]:
+    """Every step of sequences as a sample."""
+    return outputs if steps is None else in_rows(outputs)
+
+
+def _last(outputs: Mapping[str, Array], steps: int | None) -> Mapping[str, Array]:
+    """What sequences end with."""
+    return outputs if steps is None else at_the_end(outputs)
 
 
 def _top1(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> Top1 | None:

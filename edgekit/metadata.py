@@ -150,6 +150,15 @@ def describe_model(
     )
 
 
+def with_states(metadata: ModelMetadata, states: Iterable[tuple[str, str]]) -> ModelMetadata:
+    """The same for a file that takes and gives its states: names of each as an input and as an output."""
+    takes, gives = [], []
+    for taken, given in states:
+        takes.append(TensorMetadata(taken, f"state: zeros first, then what '{given}' gave", "feature"))
+        gives.append(TensorMetadata(given, f"state: '{taken}' of the next call", "feature"))
+    return replace(metadata, inputs=(*metadata.inputs, *takes), outputs=(*metadata.outputs, *gives))
+
+
 def read_labels(path: Path) -> tuple[str, ...]:
     """One name a line, UTF-8. Raises ConfigError."""
     try:

@@ -38,7 +38,7 @@ class Kind(Enum):
     WEIGHTS = "a file of weights alone"
     SAVED_MODEL = "a SavedModel of a Keras model"
     PLAIN_SAVED_MODEL = "a SavedModel without a Keras model"
-    PRETRAINED = "a folder of config.json and safetensors"
+    PRETRAINED = "a folder of config.json and safetensors, or a GGUF file"
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,8 @@ def read_member(path: Path, name: str) -> Any:
 
 
 def _look(path: Path) -> ModelFile:
+    if is_pretrained(path):
+        return ModelFile(path, Kind.PRETRAINED, {})
     if path.is_dir():
         return _look_at_folder(path)
     if zipfile.is_zipfile(path):
@@ -149,8 +151,6 @@ def _look(path: Path) -> ModelFile:
 
 
 def _look_at_folder(path: Path) -> ModelFile:
-    if is_pretrained(path):
-        return ModelFile(path, Kind.PRETRAINED, {})
     if not (path / "saved_model.pb").is_file():
         raise ModelError(
             f"{path}: a folder without saved_model.pb or config.json; pass a .keras or .h5 file, a SavedModel folder, "

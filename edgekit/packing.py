@@ -52,6 +52,7 @@ def pack(
         golden=Golden(
             Member(GOLDEN_MEMBER, sha256_file(vectors), vectors.stat().st_size),
             samples=len(next(iter(golden.inputs.values()))),
+            steps=golden.steps,
         ),
         provenance=provenance,
         labels=None if labels is None else tuple(labels),

@@ -20,7 +20,7 @@ from edgekit.build_inputs import (
 from edgekit.calibration import doubts
 from edgekit.compression import Step, TrainingSettings, compress
 from edgekit.compression.order import check_order
-from edgekit.conversion import Converter
+from edgekit.conversion import INPUTS_OUTPUTS, Converter, Source
 from edgekit.converting import Options, convert_all, converters_for
 from edgekit.data import DataSource
 from edgekit.devices import LOCAL, check_device
@@ -34,7 +34,7 @@ from edgekit.lengths import Lengths
 from edgekit.loading import FloatModel, LoadedModel
 from edgekit.manifest import Manifest
 from edgekit.measuring import MeasuredVariant, compare_pairs, golden_vectors, measure
-from edgekit.metadata import MetadataSettings, check_formats, metadata_settings
+from edgekit.metadata import MetadataSettings, check_formats, metadata_settings, with_states
 from edgekit.packing import pack, packed_bytes, provenance
 from edgekit.planning import Plan, Targets, plan
 from edgekit.preparation import declared_preprocessing
@@ -210,15 +210,25 @@ def _convert(
 ) -> tuple[list[MeasuredVariant], dict[str, str]]:
     """Every variant, measured with the engine that will run it; and why candidates are not among them."""
     folder = fresh_folder(work / "convert")
-    exported = replace(model.source, work=folder) if isinstance(model, GivenModel) else export_source(model, folder)
-    source = replace(exported, metadata=embedded_metadata(request, model, inputs.calibration))
-    converted, refused = convert_all(source, planned, converters, inputs.calibration, request.progress)
+    source = _source(request, inputs, model, folder)
+    converted, refused = convert_all(source, planned, converters, inputs.single_calls, request.progress)
     measured, failed = measure(
         model, converted, golden,
         inputs=described_inputs(request, model, inputs.calibration), evaluation=inputs.evaluation,
         metric_name=request.metric, metric=metric, progress=request.progress,
     )  # fmt: skip
     return measured, {**refused, **failed}
+
+
+def _source(request: BuildRequest, inputs: BuildInputs, model: LoadedModel | GivenModel, folder: Path) -> Source:
+    if isinstance(model, GivenModel):
+        source = replace(model.source, work=folder)
+    else:
+        source = export_source(model, folder, state=INPUTS_OUTPUTS if model.stateful else None)
+    metadata = embedded_metadata(request, model, inputs.calibration)
+    if metadata is not None:
+        metadata = with_states(metadata, [(port.taken.name, port.given.name) for port in source.states])
+    return replace(source, metadata=metadata)
 
 
 def _choose(

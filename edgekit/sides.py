@@ -129,6 +129,8 @@ def _which_variant(path: Path) -> str:
 def _from_bundle(side: str, path: Path, variant_id: str, work: Path) -> Side:
     with Bundle.open(path) as bundle:
         variant, manifest = bundle.variant(variant_id), bundle.manifest
+        if variant.state is not None:
+            raise ModelError(f"{side} keeps state from call to call, and {NOT_COMPARED}")
         member = work / Path(variant.member.path).name
         member.write_bytes(bundle.read(variant.member.path))
     inputs = tuple(item.spec for item in manifest.inputs)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any  # Any: Keras models, layers and variables, which have no types
 
-from edgekit.conversion import STATE_FORMS
+from edgekit.conversion import STATE_FORMS, StatePort
 from edgekit.errors import ConfigError, ModelError, did_you_mean
 from edgekit.kerases import import_keras
 from edgekit.tensors import TensorSpec
@@ -18,8 +18,9 @@ _WAYS_OUT = (
     "caller hands it on)"
 )
 
-NOT_IN_A_BUNDLE = (
-    "a bundle is tested on samples that do not depend on each other: convert it with edgekit convert, " + _WAYS_OUT
+NOT_SEARCHED = (
+    "a search compresses and trains models on samples that do not depend on each other: give the model without state, "
+    "and build the one with state from the result's weights"
 )
 NOT_COMPARED = "what is compared are samples that do not depend on each other: give models without state"
 
@@ -42,21 +43,31 @@ class State:
         """It as an output of the model."""
         return self._spec("out")
 
+    @property
+    def port(self) -> StatePort:
+        """Both."""
+        return StatePort(self.taken, self.given, tuple(self.variable.shape))
+
     def _spec(self, side: str) -> TensorSpec:
         return TensorSpec(f"{self.name}_{side}", (None, *self.variable.shape[1:]), str(self.variable.dtype))
 
 
 def states_of(model: Any) -> tuple[State, ...]:
-    """Every state of the model's recurrent layers with `stateful=True`, nested models and wrappers included."""
-    recurrent = import_keras().layers.RNN
+    """Every state of the model's recurrent layers, nested models and wrappers included."""
     found = []
-    for layer in model._flatten_layers(include_self=False, recursive=True):
-        if isinstance(layer, recurrent) and layer.stateful:
-            variables = import_keras().tree.flatten(layer.states)
-            numbered = [f"state{number}" for number in range(len(variables))]
-            roles = _ROLES.get(type(layer).__name__, numbered)
-            found += [State(f"{layer.name}_{role}", layer.name, it) for role, it in zip(roles, variables, strict=True)]
+    for layer in stateful_layers(model):
+        variables = import_keras().tree.flatten(layer.states)
+        numbered = [f"state{number}" for number in range(len(variables))]
+        roles = _ROLES.get(type(layer).__name__, numbered)
+        found += [State(f"{layer.name}_{role}", layer.name, it) for role, it in zip(roles, variables, strict=True)]
     return tuple(found)
+
+
+def stateful_layers(model: Any) -> list[Any]:
+    """The recurrent layers with `stateful=True`."""
+    recurrent = import_keras().layers.RNN
+    layers = model._flatten_layers(include_self=False, recursive=True)
+    return [layer for layer in layers if isinstance(layer, recurrent) and layer.stateful]
 
 
 def chosen_states(model: Any, state: str | None) -> tuple[State, ...]:

@@ -24,6 +24,11 @@ class TensorSpec:
     def __str__(self) -> str:
         return f"'{self.name}' {format_shape(self.shape)} {self.dtype}"
 
+    @property
+    def in_steps(self) -> TensorSpec:
+        """The same of whole sequences: (samples, steps, …), both of any number."""
+        return TensorSpec(self.name, (None, None, *self.shape[1:]), self.dtype)
+
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """True when `shape` has this rank and equals every fixed dimension."""
         return len(shape) == len(self.shape) and all(

@@ -128,4 +128,6 @@ class GrowingText:
 
     def _untold(self) -> str:
         before = self._tokenizer.decode(self._tokens[self._first : self._told])
-        return self._tokenizer.decode(self._tokens[self._first :])[len(before) :]
+        text = self._tokenizer.decode(self._tokens[self._first :])
+        told = next((place for place, pair in enumerate(zip(before, text)) if pair[0] != pair[1]), len(before))  # noqa: B905
+        return text[told:]

@@ -76,7 +76,7 @@ def _choose(bundle: Bundle, system: str, variant: str | None) -> Variant:
         if chosen.format != wanted:
             raise ConfigError(f"{bundle.path.name}: '{variant}' is {chosen.format}, and {system} runs {wanted}")
         return _stateless(chosen, bundle)
-    of_format = [item for item in ranked(bundle.manifest.variants) if item.format == wanted]
+    of_format = [item for item in ranked(bundle.manifest) if item.format == wanted]
     if not of_format:
         have = ", ".join(item.id for item in bundle.manifest.variants)
         raise BundleError(

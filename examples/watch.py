@@ -1,5 +1,6 @@
 """Smart-watch motion: 140 recordings of physiotherapy exercises by ten people (Burns et al. 2018, "Shoulder
-Physiotherapy Exercise Recognition"), which the package seglearn carries (BSD-3), and a small convolutional network.
+Physiotherapy Exercise Recognition"), which the package seglearn carries (BSD-3), a small convolutional network, and a
+recurrent one.
 
 The people of the test set are not in the training set, which is what a watch meets in its shop.
 """
@@ -58,6 +59,19 @@ def watch_cnn(channels: int = 64, dropout: float = 0.4) -> Any:
     outputs = layers.GlobalAveragePooling1D(name="pool")(outputs)
     outputs = layers.Dropout(dropout, name="dropout")(outputs)
     return keras.Model(motion, layers.Dense(CLASSES, name="scores")(outputs), name="watch")
+
+
+def watch_gru(units: int = 48, *, streaming: bool = False) -> Any:
+    """Two GRUs and a classifier; logits out. With `streaming`, of one sample in each call, with state in between.
+
+    Both have the same weights, in the same order.
+    """
+    keras = import_keras()
+    layers, keeps = keras.layers, {"stateful": streaming, "unroll": streaming}
+    motion = keras.Input(batch_shape=(1, 1, 6) if streaming else (None, WINDOW, 6), name="motion")
+    outputs = layers.GRU(units, return_sequences=True, name="gru0", **keeps)(motion)
+    outputs = layers.GRU(units, name="gru1", **keeps)(outputs)
+    return keras.Model(motion, layers.Dense(CLASSES, name="scores")(outputs), name="watch_stream")
 
 
 def _windows(recordings: dict[str, Any]) -> tuple[Array, Array, Array]:

@@ -48,6 +48,16 @@ def test_goes_on_where_it_stopped_and_begins_anew(decoder: LoadedModel, tmp_path
             np.testing.assert_allclose(got[0], expected[number], atol=1e-5)
 
 
+def test_a_tied_table_is_stored_once(decoder: LoadedModel, tmp_path: Path) -> None:
+    source = export_decoder(decoder, tmp_path, context=CONTEXT, prefill=PIECE)
+    made = converter.convert(source, precision="fp32", calibration=None, output=tmp_path / "decoder.tflite")
+    table = decoder.model.get_layer("embedding").embeddings.numpy()
+    scaled = table * decoder.model.get_layer("last_norm").scale.numpy()
+    content = made.path.read_bytes()
+    assert content.count(table.tobytes()) == 1
+    assert scaled.tobytes() not in content
+
+
 def test_the_command_line_makes_both_signatures(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,7 +78,11 @@ def test_a_context_is_made_of_whole_pieces(decoder: LoadedModel, tmp_path: Path,
     ("words", "said"),
     [
         (("--to", "tflite", "--context", "64"), "a length of 64, and the model has 32 positions"),
-        (("--to", "onnx", "--context", "12"), "--context is for --to tflite, not onnx"),
+        (("--to", "onnx", "--context", "64"), "a length of 64, and the model has 32 positions"),
+        (
+            ("--to", "onnx", "--context", "12", "--prefill", "4"),
+            "--prefill is for --to tflite: a decoder's .onnx takes any",
+        ),
         (("--to", "tflite", "--prefill", "4"), "--prefill goes with --context"),
     ],
 )

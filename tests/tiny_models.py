@@ -117,7 +117,11 @@ def member(path: str, content: bytes) -> Member:
 
 
 def manifest_of(
-    variants: tuple[Variant, ...], golden: bytes, inputs: tuple[Input, ...] = INPUTS, version: str = "1.0.0"
+    variants: tuple[Variant, ...],
+    golden: bytes,
+    inputs: tuple[Input, ...] = INPUTS,
+    version: str = "1.0.0",
+    steps: int | None = None,
 ) -> Manifest:
     return Manifest(
         format_version=1,
@@ -126,7 +130,7 @@ def manifest_of(
         inputs=inputs,
         outputs=OUTPUTS,
         variants=variants,
-        golden=Golden(member("golden.npz", golden), len(IMAGES)),
+        golden=Golden(member("golden.npz", golden), len(IMAGES) // (steps or 1), steps),
         provenance=Provenance((), {}, "0" * 64, {}),
     )
 
@@ -138,12 +142,14 @@ def pack(
     golden: Mapping[str, Any] | None = None,
     inputs: tuple[Input, ...] = INPUTS,
     version: str = "1.0.0",
+    steps: int | None = None,
 ) -> Path:
-    """Write `tiny-1.0.0.edgekit` in `folder`; `golden` replaces the golden outputs."""
+    """Write `tiny-1.0.0.edgekit` in `folder`; `golden` replaces the golden outputs, of sequences with `steps`."""
     chosen = parts() if contents is None else contents
     scratch = folder / "members"
     scratch.mkdir(parents=True, exist_ok=True)
-    write_golden(scratch / "golden.npz", {"image": IMAGES}, golden or {"scores": expected(IMAGES)})
+    images = IMAGES if steps is None else IMAGES.reshape(-1, steps, IMAGES.shape[1])
+    write_golden(scratch / "golden.npz", {"image": images}, golden or {"scores": expected(IMAGES)})
     files = {"golden.npz": scratch / "golden.npz"}
     for part in chosen:
         path = scratch / part.variant().member.path
@@ -151,7 +157,7 @@ def pack(
         files[path.name] = path
     bundle = folder / f"tiny-{version}.edgekit"
     variants = tuple(part.variant() for part in chosen)
-    write_bundle(bundle, manifest_of(variants, files["golden.npz"].read_bytes(), inputs, version), files)
+    write_bundle(bundle, manifest_of(variants, files["golden.npz"].read_bytes(), inputs, version, steps), files)
     return bundle
 
 

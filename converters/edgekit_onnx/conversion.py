@@ -45,7 +45,7 @@ ENGINE = "onnxruntime"
 _FIRST = "made for the first signature: only .tflite files have several"
 
 _TIMEOUT_S = 1800.0
-_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONHASHSEED": "0"}
 
 
 @dataclass(frozen=True)
@@ -174,10 +174,11 @@ def _rebuilt(source: Source, trained_model: Path, options: ONNXOptions) -> Model
 
 
 def _export(source: Source, model: Path, options: ONNXOptions, output: Path) -> dict[str, Any]:
+    dynamic = options.batch == "dynamic" and source.state is None  # what goes on from call to call has batch 1
     request = {
         "name": source.name,
         "model": str(model),
-        "signature": DYNAMIC_SIGNATURE if options.batch == "dynamic" else source.signature,
+        "signature": DYNAMIC_SIGNATURE if dynamic else source.signature,
         "inputs": source.signature_names(),
         "outputs": [spec.name for spec in source.outputs],
         "opset": options.opset,

@@ -11,6 +11,8 @@ import numpy as np
 from edgekit import workers
 from edgekit.errors import ConversionError
 from edgekit_onnx.graphs import name_in_file
+from edgekit_onnx.handlers import custom_handlers
+from edgekit_onnx.keeping_order import keep_order, renumber
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -62,29 +64,21 @@ def _freeze(path: str, signature: str) -> _Frozen:
 def _to_onnx(frozen: _Frozen, name: str, opset: int) -> ModelProto:
     from tf2onnx.convert import from_graph_def
 
+    keep_order()
     model: ModelProto = from_graph_def(
         frozen.graph,
         name=name,
         input_names=list(frozen.inputs.values()),
         output_names=list(frozen.outputs.values()),
         opset=opset,
-        custom_op_handlers={"Erfc": (_write_erfc, [])},
+        custom_op_handlers=custom_handlers(),
     )[0]
     names = {tensor: keras_name for keras_name, tensor in frozen.inputs.items()}
     names |= {tensor: name_in_file(keras_name, frozen.inputs) for keras_name, tensor in frozen.outputs.items()}
     model.graph.name = name
     rename_tensors(model.graph, names)
+    renumber(model.graph)
     return model
-
-
-def _write_erfc(context: Any, node: Any, name: str, _arguments: Any) -> None:
-    """tf2onnx lacks Erfc, which the exact GELU is made of: erfc(x) = 1 - erf(x)."""
-    source, target = node.input[0], node.output[0]
-    shape, dtype = context.get_shape(source), context.get_dtype(source)
-    erf = context.make_node("Erf", [source], shapes=[shape], dtypes=[dtype])
-    one = context.make_const(f"{name}_one", np.array(1, np.float32))
-    context.remove_node(name)
-    context.make_node("Sub", [one.output[0], erf.output[0]], outputs=[target], shapes=[shape], dtypes=[dtype])
 
 
 def rename_tensors(graph: GraphProto, names: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgekit.ranges import FEWEST, Feed, is_apart
 from edgekit.tensors import Array
+from edgekit_onnx.angles import positional
 from edgekit_onnx.graphs import Graph, bodies
 from edgekit_onnx.halving import cast, simulate
 from edgekit_onnx.running import run_inside, run_outputs
@@ -49,12 +50,12 @@ def halve(model: ModelProto, feeds: Sequence[Feed]) -> Halved:
     graph = Graph(model)
     within = _inside_loops(model.graph)
     if not feeds:
-        fixed = {node.name: "fixed list" for node in graph.nodes(*_FIXED)} | _by_constants(graph)
+        fixed = {node.name: "fixed list" for node in graph.nodes(*_FIXED)} | _always(graph)
         islands = (*fixed, *within)
         return Halved(cast(model, islands), islands, (_counted(fixed, "without calibration data"),))
     measured, held = _split(feeds)
     peaks, sizes = _measure(model, graph, measured)
-    found = _by_constants(graph) | find_islands(graph, peaks, sizes)
+    found = _always(graph) | find_islands(graph, peaks, sizes)
     widened, cosine = _widen(model, graph, held, [*found, *within], {*peaks, *_floats(graph)})
     seen = f"rounded so, cosine {cosine:.6f} to float32 on {len(held)} samples"
     seen += " held apart" if len(feeds) >= FEWEST else ", which were measured on, too"
@@ -91,6 +92,11 @@ def _total(node: NodeProto, peaks: Mapping[str, float], sizes: Mapping[str, int]
         return peak * size / max(sizes.get(node.output[0], 1), 1)
     count = size if node.op_type.startswith("Reduce") else sizes.get(node.input[1], size)  # a scale for each term
     return peak**2 * count / (max(sizes.get(node.output[0], 1), 1) if node.op_type.startswith("Reduce") else 1)
+
+
+def _always(graph: Graph) -> dict[str, str]:
+    """Nodes that samples need not show: those of the samples may be short."""
+    return _by_constants(graph) | positional(graph)
 
 
 def _by_constants(graph: Graph) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Symmetric int8 after training: which nodes are quantized, by which ranges, and what is left in float and why.
 
-Only the inputs of nodes with a kernel are rounded; kernels are int8 per output channel, biases stay float. That is the
-form that TensorRT takes.
+Only the inputs of nodes with a kernel are rounded; kernels are int8 per output channel, tables of embeddings per row,
+biases stay float. That is the form that TensorRT takes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from edgekit.tracing import keras_layers
 from edgekit_onnx.bias_correction import correct_biases
 from edgekit_onnx.graphs import KERNEL_AXES, Graph
 from edgekit_onnx.options import AUTO, METHODS, ONNXOptions
-from edgekit_onnx.qdq import LEVELS, constant, dequantize_kernel, insert_pair, round_kernel
+from edgekit_onnx.qdq import activation_scale, constant, dequantize_kernel, insert_pair, round_kernel
 from edgekit_onnx.ranges import Limits, measure
 from edgekit_onnx.running import run_outputs
+from edgekit_onnx.smoothing import smooth
+from edgekit_onnx.tables import find_tables, write_tables
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -35,6 +37,7 @@ class Chosen:
     """The nodes to quantize, and why others with products stay in float: reason -> their names."""
 
     nodes: tuple[str, ...]
+    tables: tuple[str, ...]  # the nodes that look up embeddings
     left: Mapping[str, tuple[str, ...]]
 
 
@@ -48,6 +51,9 @@ def quantize(
     """
     methods, measured, held, notes = _plan(options.calibration, feeds)
     chosen = choose(Graph(model), options.keep_float, layers)
+    if options.smoothing:
+        model, said = smooth(model, chosen.nodes, measured)
+        notes += said
     found = measure(model, _read(Graph(model), chosen.nodes), measured, methods=methods, percentile=options.percentile)
     dead = tuple(name for name, limit in found.limits[methods[0]].items() if limit == 0)
     left = {**chosen.left, "what they read is 0 in all samples": _readers(model, chosen.nodes, dead)}
@@ -56,13 +62,13 @@ def quantize(
     if options.bias_correction:
         bases = {" with bias correction": correct_biases(model, chosen.nodes, found.means)} | (bases if held else {})
     made = {
-        f"{method}{how}": write(base, chosen.nodes, limits)
+        f"{method}{how}": write(base, chosen, limits)
         for method, limits in found.limits.items()
         for how, base in bases.items()
     }
     if not held:
         return next(iter(made.values())), notes
-    wanted = run_outputs(model, held, where="float model")
+    wanted = run_outputs(model, held, where="float model")  # smoothing left its outputs as they were
     shown = {name: snr_db(wanted, run_outputs(each, held, where="int8 model")) for name, each in made.items()}
     ranked = sorted(shown.items(), key=lambda item: -item[1])
     told = ", ".join(f"{name} {decibels:.1f} dB" for name, decibels in ranked)
@@ -72,7 +78,8 @@ def quantize(
 def choose(graph: Graph, keep_float: Sequence[str], layers: Sequence[str]) -> Chosen:
     """Raises ConversionError when a pattern matches nothing that could be quantized."""
     weighted = {node.name: node for node in graph.weighted() if graph.array(graph.kernel(node) or "").dtype.kind == "f"}
-    names = {name: _layer_names(graph, node, layers) for name, node in weighted.items()}
+    tables = {node.name: node for node in find_tables(graph)}
+    names = {name: _layer_names(graph, node, layers) for name, node in (weighted | tables).items()}
     kept = {name for name, own in names.items() if any(fnmatchcase(word, pat) for word in own for pat in keep_float)}
     for pattern in keep_float:
         if not any(fnmatchcase(word, pattern) for own in names.values() for word in own):
@@ -89,26 +96,27 @@ def choose(graph: Graph, keep_float: Sequence[str], layers: Sequence[str]) -> Ch
         "inside a loop": tuple(node.name for node in graph.nodes("Loop", "Scan")),
         "both factors are constants": tuple(sorted(constants)),
     }
-    return Chosen(tuple(name for name in weighted if name not in kept | constants), left)
+    quantized = tuple(name for name in weighted if name not in kept | constants)
+    return Chosen(quantized, tuple(name for name in tables if name not in kept), left)
 
 
-def write(model: ModelProto, nodes: Collection[str], limits: Limits) -> ModelProto:
-    """A copy in which these nodes read rounded values, but for what they read without a range."""
+def write(model: ModelProto, chosen: Chosen, limits: Limits) -> ModelProto:
+    """A copy in which the chosen nodes read rounded values, but for what they read without a range."""
     import onnx
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    write_tables(copy, chosen.tables)
     graph = Graph(copy)
-    for node in [node for node in graph.weighted() if node.name in nodes]:
+    for node in [node for node in graph.weighted() if node.name in chosen.nodes]:
         tensor = node.input[0]
         limit = limits[tensor]
         if limit == 0:
             continue
         if not np.isfinite(limit):
             raise ConversionError(f"'{node.name}' reads values that are not finite on the calibration samples")
-        scale = np.array(max(limit / LEVELS, float(np.finfo(np.float32).tiny)), np.float32)
         settings = (
-            constant(graph, f"{tensor}_scale", scale),
+            constant(graph, f"{tensor}_scale", activation_scale(limit)),
             constant(graph, "zero_point_int8", np.array(0, np.int8)),
         )
         kernel = round_kernel(graph, node)

@@ -12,7 +12,7 @@ OPSETS = (17, 18)  # 17 has what TensorRT's parser wants; tf2onnx writes up to 1
 METHODS = ("min-max", "percentile", "entropy", "mse")
 AUTO = "auto"  # the one of them that measures best on samples held apart
 OF_EXPORT = ("layout", "batch", "opset")
-_OF_INT8 = ("calibration", "percentile", "keep_float", "bias_correction")
+_OF_INT8 = ("calibration", "percentile", "keep_float", "bias_correction", "smoothing")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class ONNXOptions:
     percentile: float | None = None  # of the values in range, for calibration "percentile" and "auto"; None: 99.99
     keep_float: tuple[str, ...] = ()  # patterns of layers that stay in float32
     bias_correction: bool = True  # whether the mean error of rounded weights is taken off the biases
+    smoothing: bool = True  # whether outliers of activations move into the weights where that helps
 
     def __post_init__(self) -> None:
         _known("layout", self.layout, LAYOUTS)

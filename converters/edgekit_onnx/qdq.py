@@ -26,10 +26,8 @@ class Kernel:
     axis: int
 
 
-def round_kernel(graph: Graph, node: NodeProto) -> Kernel:
-    """A node's float32 kernel on a grid per output channel whose largest weight is LEVELS steps."""
-    weights = graph.array(graph.kernel(node) or "")
-    axis = kernel_axis(node, weights.ndim)
+def round_weights(weights: Array, axis: int) -> Kernel:
+    """Float32 weights on a grid for each place along `axis`, whose largest weight is LEVELS steps."""
     others = tuple(index for index in range(weights.ndim) if index != axis)
     peaks = np.abs(weights).max(axis=others, keepdims=True)
     scales = np.where(peaks > 0, peaks / LEVELS, 1.0 / LEVELS).astype(np.float32)  # a channel of zeros takes any
@@ -37,26 +35,49 @@ def round_kernel(graph: Graph, node: NodeProto) -> Kernel:
     return Kernel(np.clip(np.rint(weights / scales), -LEVELS, LEVELS).astype(np.int8), scales.reshape(-1), axis)
 
 
+def round_kernel(graph: Graph, node: NodeProto) -> Kernel:
+    """A node's float32 kernel on a grid per output channel."""
+    weights = graph.array(graph.kernel(node) or "")
+    return round_weights(weights, kernel_axis(node, weights.ndim))
+
+
+def activation_scale(limit: float) -> Array:
+    """The step of an activation whose largest magnitude in range is `limit`, a float32 scalar."""
+    return np.array(max(limit / LEVELS, float(np.finfo(np.float32).tiny)), np.float32)
+
+
+def round_activations(values: Array, limit: float) -> Array:
+    """What a Q/DQ pair gives of activations whose largest magnitude in range is `limit`."""
+    scale = activation_scale(limit)
+    return np.asarray(np.clip(np.rint(values / scale), -LEVELS - 1, LEVELS) * scale)
+
+
 def dequantize_kernel(graph: Graph, node: NodeProto, kernel: Kernel) -> None:
     """Feed a node from int8 weights through a DequantizeLinear per output channel."""
+    node.input[1] = dequantize_constant(graph, graph.kernel(node) or "", kernel)
+
+
+def dequantize_constant(graph: Graph, name: str, kernel: Kernel) -> str:
+    """The name of what a DequantizeLinear makes of the int8 form of a constant, added unless it is there."""
     from onnx import helper
 
-    name = f"{graph.kernel(node)}_int8_{kernel.axis}"
-    if f"{name}_dequantized" not in graph.producers:
+    stored = f"{name}_int8_{kernel.axis}"
+    target = f"{stored}_dequantized"
+    if target not in graph.producers:
         dequantize = helper.make_node(
             "DequantizeLinear",
             [
-                constant(graph, name, kernel.values),
-                constant(graph, f"{name}_scale", kernel.scales),
-                constant(graph, f"{name}_zero_point", np.zeros(len(kernel.scales), np.int8)),
+                constant(graph, stored, kernel.values),
+                constant(graph, f"{stored}_scale", kernel.scales),
+                constant(graph, f"{stored}_zero_point", np.zeros(len(kernel.scales), np.int8)),
             ],
-            [f"{name}_dequantized"],
-            name=f"{name}_DequantizeLinear",
+            [target],
+            name=f"{stored}_DequantizeLinear",
             axis=kernel.axis,
         )
         graph.model.graph.node.insert(0, dequantize)
-        graph.producers[f"{name}_dequantized"] = dequantize
-    node.input[1] = f"{name}_dequantized"
+        graph.producers[target] = dequantize
+    return target
 
 
 def insert_pair(graph: Graph, tensor: str, settings: Sequence[str]) -> str:

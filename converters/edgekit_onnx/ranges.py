@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Limits = dict[str, float]  # the largest magnitude in range, by tensor name
 
 _MAGNITUDE_BITS = 7
+_BLOCK = 1 << 15  # values that are counted at once: temporary arrays of this size are cheap to come by
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,23 @@ def _histograms(model: ModelProto, peaks: Limits, feeds: Sequence[Feed]) -> dict
     counts = {name: np.zeros(BINS, np.int64) for name, peak in peaks.items() if 0 < peak < np.inf}
     for values in run_inside(model, list(counts), feeds, where="float model"):
         for name, array in values.items():
-            counts[name] += np.histogram(np.abs(array), BINS, range=(0, peaks[name]))[0]
+            counts[name] += count(np.abs(array), peaks[name])
     return counts
+
+
+def count(magnitudes: Array, peak: float) -> Array:
+    """How many float32 magnitudes fall into each of BINS between 0 and `peak`, shape (BINS,); NaN falls into none.
+
+    What np.histogram gives, in less than half its time, for none of them is larger than `peak`.
+    """
+    if np.isnan(magnitudes.max(initial=0)):
+        magnitudes = magnitudes[~np.isnan(magnitudes)]
+    values, bins_by_one = magnitudes.reshape(-1), np.float32(min(BINS / peak, _LARGEST))
+    counts = np.zeros(BINS + 1, np.int64)
+    for start in range(0, values.size, _BLOCK):
+        counts += np.bincount((values[start : start + _BLOCK] * bins_by_one).astype(np.int32), minlength=BINS + 1)
+    counts[BINS - 1] += counts[BINS]  # the peak itself
+    return counts[:BINS]
 
 
 def _clipped(counts: dict[str, Array], peaks: Limits, percentile: float) -> dict[str, Limits]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # Any: the request, which is JSON
 
@@ -17,11 +18,19 @@ from edgekit_tflite.running import Runner
 Write = Callable[[Ranges, Path], None]  # (ranges by tensor name, output)
 
 
-def write_best(write: Write, request: Mapping[str, Any], *, correct: bool) -> tuple[str, ...]:
-    """Quantize into the output that `request` names; what a reader of the report must know.
+@dataclass(frozen=True)
+class Best:
+    """What was written."""
+
+    notes: tuple[str, ...] = ()  # what a reader of the report must know
+    snr_db: float | None = None  # on samples held apart; None without any
+
+
+def write_best(write: Write, request: Mapping[str, Any], *, correct: bool) -> Best:
+    """Quantize into the output that `request` names.
 
     `correct` says whether biases are corrected. With samples held apart, every range and both ways of setting biases
-    are tried, and the best SNR counts.
+    are tried, and the best SNR counts, against the float file that the request calls `reference`.
     """
     model, output = Path(request["model"]), Path(request["output"])
     ranges, means = _measured(request.get("measured"))
@@ -32,9 +41,9 @@ def write_best(write: Write, request: Mapping[str, Any], *, correct: bool) -> tu
             corrected = output.with_name(f"{output.name}.corrected")
             correct_biases(output, model, means, corrected)
             corrected.replace(output)
-        return ()
+        return Best()
     held = read_feeds(Path(request["held"]), request["inputs"])
-    wanted, found = _outputs(model, held), dict[str, float]()
+    wanted, found = _outputs(Path(request["reference"]), held), dict[str, float]()
     for method, ends in ranges.items():
         made = {method: output.with_name(f"{output.name}.{method}")}
         write(ends, made[method])
@@ -49,7 +58,7 @@ def write_best(write: Write, request: Mapping[str, Any], *, correct: bool) -> tu
                 path.unlink()
     ranked = sorted(found.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{name} {decibels:.1f} dB" for name, decibels in ranked)
-    return (f"calibration by SNR on {len(held)} samples held apart: {shown}",)
+    return Best((f"calibration by SNR on {len(held)} samples held apart: {shown}",), ranked[0][1])
 
 
 def _measured(path: str | None) -> tuple[dict[str, Ranges], dict[str, Array]]:

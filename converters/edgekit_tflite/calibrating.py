@@ -22,17 +22,36 @@ def measure_once(
 ) -> dict[str, str]:
     """What the quantizing worker is told: the files with the samples and with what was measured on them.
 
-    With calibration "auto", some samples are held apart in a file of their own. Raises ConversionError.
+    With a setting "auto", some samples are held apart in a file of their own. Raises ConversionError.
     """
-    if options.calibration != AUTO:
+    if not options.chooses:
         return _measure(source, float_model, samples, options, precision)
     if len(samples[0]) < FEWEST:
+        setting = "calibration" if options.calibration == AUTO else "equalization"
         raise ConversionError(
-            f'calibration = "{AUTO}" chooses by samples held apart: {len(samples[0])} are too few, give {FEWEST}'
+            f'{setting} = "{AUTO}" chooses by samples held apart: {len(samples[0])} are too few, give {FEWEST}'
         )
     apart = is_apart(len(samples[0]))
     measured = _measure(source, float_model, [array[~apart] for array in samples], options, precision)
     return {**measured, "held": str(_store(source, [array[apart] for array in samples]))}
+
+
+def equalized(source: Source, float_model: Path, samples: Sequence[Array], options: TFLiteOptions) -> Path:
+    """The float file with equalized channels, by the samples that are not held apart. Raises ConversionError."""
+    if options.chooses:
+        samples = [array[~is_apart(len(array))] for array in samples]
+    stored = _store(source, samples)
+
+    def make(temporary: Path) -> None:
+        request = {
+            "model": str(float_model),
+            "inputs": source.signature_names(),
+            "calibration": str(stored),
+            "output": str(temporary),
+        }
+        call("equalize_worker", request, what=f"equalizing the channels of '{source.name}'")
+
+    return make_once(source.work / f"equalized-{stored.stem}.tflite", make)
 
 
 def _measure(

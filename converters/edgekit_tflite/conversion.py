@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import prod
 from pathlib import Path
+from typing import Any  # Any: replies, which are JSON
 
 from edgekit.conversion import (
     DYNAMIC_SIGNATURE,
@@ -24,19 +25,20 @@ from edgekit.manifest import Binding
 from edgekit.metadata import ModelMetadata
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
-from edgekit_tflite.calibrating import measure_once
+from edgekit_tflite.calibrating import equalized, measure_once
 from edgekit_tflite.calls import call
 from edgekit_tflite.embedding import embed, keep_files
 from edgekit_tflite.given import SUFFIX, is_finished, sign
 from edgekit_tflite.inspection import float_layers, float_weights, inspect_model
 from edgekit_tflite.layers import kernel_of
 from edgekit_tflite.npu import compile_for, parse_npu
-from edgekit_tflite.options import DYNAMIC, STATIC, TFLiteOptions
+from edgekit_tflite.options import AUTO, DYNAMIC, OFF, STATIC, TFLiteOptions
 from edgekit_tflite.reading import TFLiteModel, TFLiteTensor, mark_opened, read_model
 from edgekit_tflite.signatures import spread
 from edgekit_tflite.tracing import TFLiteTrace
 
 ENGINE = "litert"
+EQUALIZED = "equalized"  # the folder of what is made from such a file
 LEAST_VERSION = "1.4"  # of ai-edge-litert, the oldest that the device-side extra allows
 
 _BITS = {"int4": 4, "int8": 8, "float16": 16, "float32": 32}
@@ -186,16 +188,45 @@ def _quantize(
             f"algorithm gptq learns from the calls of one signature, and '{source.name}' has several: choose one, or "
             "another algorithm"
         )
+    if source.other_signatures and options.equalization != OFF:
+        raise ConversionError(
+            f"equalization learns from the calls of one signature, and '{source.name}' has several: leave it out"
+        )
     if source.other_signatures and precision in STATIC:
         options, notes = replace(options, bias_correction=False), (_SEVERAL,)
     if options.needs_calibration(precision):
         samples = calibration_samples(source, calibration, what=f"tflite {precision}")
     float_model = _float_export(source, dynamic_batch=options.dynamic_batch)
-    measured = measure_once(source, float_model, samples, options, precision) if samples else {}
+    if options.equalization == OFF:
+        made = _quantize_file(source, float_model, float_model, precision, options, samples, output)
+        return (*made["notes"], *notes)
+    apart = replace(source, work=source.work / EQUALIZED)
+    apart.work.mkdir(exist_ok=True)
+    model = equalized(apart, float_model, samples, options)
+    made = _quantize_file(apart, model, float_model, precision, options, samples, output)
+    if options.equalization == AUTO:
+        plain = output.with_name(f"{output.name}.plain")
+        other = _quantize_file(source, float_model, float_model, precision, options, samples, plain)
+        made = _better(made, other, plain, output)
+    return (*made["notes"], *notes)
+
+
+def _quantize_file(
+    source: Source,
+    model: Path,
+    reference: Path,
+    precision: str,
+    options: TFLiteOptions,
+    samples: Sequence[Array],
+    output: Path,
+) -> dict[str, Any]:
+    """One float file quantized, `reference` or one that computes the same: the worker's reply."""
+    measured = measure_once(source, model, samples, options, precision) if samples else {}
     if source.other_signatures and measured:
-        measured["measured"] = str(spread(float_model, Path(measured["measured"])))
+        measured["measured"] = str(spread(model, Path(measured["measured"])))
     request = {
-        "model": str(float_model),
+        "model": str(model),
+        "reference": str(reference),
         "precision": precision,
         "options": asdict(options),
         "layers": source.layers,
@@ -205,7 +236,19 @@ def _quantize(
     }
     reply = call("quantize_worker", request, what=f"quantizing '{source.name}' to TFLite {precision}")
     mark_opened(output)
-    return (*reply["notes"], *notes)
+    return reply
+
+
+def _better(made: dict[str, Any], other: dict[str, Any], plain: Path, output: Path) -> dict[str, Any]:
+    """The reply of the file that is nearer to float on samples held apart, which becomes `output`."""
+    with_it, without = made["snr_db"], other["snr_db"]
+    shown = f"{with_it:.1f} dB with it on samples held apart, {without:.1f} without"
+    if with_it > without:
+        plain.unlink()
+        return {"notes": [f"channels between layers equalized: {shown}", *made["notes"]]}
+    plain.replace(output)
+    mark_opened(output)
+    return {"notes": [f"channels between layers left as they are: {shown}", *other["notes"]]}
 
 
 def _artifact(source: Source, precision: str, model: TFLiteModel, output: Path, notes: tuple[str, ...]) -> Artifact:

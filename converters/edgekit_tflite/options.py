@@ -16,6 +16,8 @@ DYNAMIC_ALGORITHMS = ("hadamard",)  # which litert-quantizer has for float activ
 METHODS = ("min-max", "moving-average", "percentile", "mse")
 AUTO = "auto"  # the one of them that measures best on samples held apart
 CALIBRATIONS = (*METHODS, AUTO)
+OFF, ON = "off", "on"
+EQUALIZATIONS = (OFF, ON, AUTO)
 BLOCK_SIZES = (32, 64, 128, 256)
 _OF_EVERY_PRECISION = ("dynamic_batch",)
 
@@ -36,6 +38,7 @@ class TFLiteOptions:
     calibration: str = "min-max"  # how ranges of activations are chosen; one of CALIBRATIONS
     percentile: float | None = None  # of the values that lie in range, for calibration "percentile"; None: 99.99
     bias_correction: bool = True  # whether calibration takes the mean error of rounded weights off the biases
+    equalization: str = OFF  # whether channels between layers are made alike first: one of EQUALIZATIONS
     block_size: int | None = None  # int4 weights share a scale in blocks of this many; None: per output channel
     weight_only: bool = False  # integer weights are made floats where they are used, and activations stay float
     dynamic_batch: bool = False  # whether inputs can be resized to any batch; the file opens at batch 1 all the same
@@ -46,6 +49,7 @@ class TFLiteOptions:
                 _known(f"{name}.{pattern}", precision, LAYER_PRECISIONS)
         _known("algorithm", self.algorithm, ALGORITHMS)
         _known("calibration", self.calibration, CALIBRATIONS)
+        _known("equalization", self.equalization, EQUALIZATIONS)
         if self.percentile is not None:
             if self.calibration != "percentile":
                 raise ConfigError(f'percentile needs calibration = "percentile", got "{self.calibration}"')
@@ -70,7 +74,13 @@ class TFLiteOptions:
         if precision not in (*STATIC, *DYNAMIC):
             return False
         words = (precision, *self.layers.values(), *self.ops.values())
-        return self.algorithm == "gptq" or any(word in STATIC for word in words)
+        learns = self.algorithm == "gptq" or self.equalization != OFF
+        return learns or any(word in STATIC for word in words)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether something is chosen by samples held apart."""
+        return AUTO in (self.calibration, self.equalization)
 
 
 def _known(key: str, word: str, known: tuple[str, ...]) -> None:

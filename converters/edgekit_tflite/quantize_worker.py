@@ -69,7 +69,8 @@ def _quantized(request: dict[str, Any]) -> dict[str, object]:
     state_versions(Path(request["output"]), (named.operator for named in operators))
     check_opens(Path(request["output"]))
     left = rounding.notes() if rounding else ()
-    return {"notes": [*chosen, *body_notes(wanted, settled), *notes(settled, options), *left]}
+    said = [*chosen.notes, *body_notes(wanted, settled), *notes(settled, options), *left]
+    return {"notes": said, "snr_db": chosen.snr_db}
 
 
 def _rounding(request: dict[str, Any], settled: Settled) -> KernelRounding:

@@ -12,6 +12,7 @@ from edgekit.manifest import Variant
 from edgekit.runtime import open_session
 from edgekit.runtime.choosing import Choice
 from edgekit.runtime.golden import read_golden
+from edgekit.runtime.sequences import run_samples
 from edgekit.tensors import Array
 
 
@@ -19,7 +20,7 @@ def run_here(bundle: Bundle, variant: Variant) -> tuple[Mapping[str, Array], Cho
     """Its outputs on the golden inputs, and what gave them; the test skips where it does not run here."""
     try:
         with open_session(bundle, variant=variant.id, engine=variant.engine) as session:
-            return session.run(read_golden(bundle).inputs), session.choice
+            return run_samples(session, read_golden(bundle).inputs), session.choice
     except EngineError as problem:
         pytest.skip(f"{variant.id} does not run on this machine, to compare with: {problem}")
 

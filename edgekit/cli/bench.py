@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any  # Any: keyword arguments of two functions
 
 from edgekit.bundle import Bundle
+from edgekit.cli import bench_text
 from edgekit.cli.benchmark_model import add_benchmark_model, run_with_benchmark_model
 from edgekit.cli.keeping import add_history, keep
-from edgekit.cli.output import add_require_signature, add_vendor_wheels, emit, progress, trust_of
+from edgekit.cli.output import add_accelerator, add_require_signature, add_vendor_wheels, emit, progress, trust_of
 from edgekit.cli.progress import shown_progress
 from edgekit.cli.table import table
 from edgekit.commits import current_commit
@@ -21,7 +23,6 @@ from edgekit.runtime.profiling import Profile
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP, Stages
 from edgekit.trust import check_signature
 
-HERE = "local:"
 _SLOWEST = 12  # operators that are printed
 
 
@@ -29,27 +30,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit bench`."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument("--variant", metavar="ID", help="a variant of the bundle (default: the best that runs there)")
-    parser.add_argument("--runs", type=int, default=DEFAULT_RUNS, metavar="N", help="timed runs")
-    parser.add_argument("--warmup", type=int, default=DEFAULT_WARMUP, metavar="N", help="untimed runs before them")
+    parser.add_argument("--runs", type=int, metavar="N", help=f"timed runs (default: {DEFAULT_RUNS})")
+    parser.add_argument("--warmup", type=int, metavar="N", help=f"untimed runs before them (default: {DEFAULT_WARMUP})")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--device", metavar="URL", help="measure there (default: in this process)")
+    add_accelerator(parser)
     add_vendor_wheels(parser)
     add_benchmark_model(parser)
     parser.add_argument(
         "--profile", action="store_true", help="say what operators, memory and energy it takes, as far as is known"
     )
+    bench_text.add_arguments(parser.add_argument_group("language models (docs/language-models.md)"))
     add_history(parser)
     add_require_signature(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print the figures."""
+    if args.benchmark_model is None and bench_text.is_text(args):
+        return bench_text.run(args)
+    args.runs = DEFAULT_RUNS if args.runs is None else args.runs
+    args.warmup = DEFAULT_WARMUP if args.warmup is None else args.warmup
     if args.benchmark_model is not None:
+        if args.accelerator is not None:
+            raise ConfigError("--accelerator does not go with --benchmark-model: leave one out")
         return run_with_benchmark_model(args)
     reply = _bench_here(args) if args.device is None else _bench_there(args)
     (benched,) = reply.results
     choice, timing = benched.choice, benched.timing
-    device = args.device or HERE
+    device = args.device or bench_text.HERE
     result: dict[str, object] = {
         "variant": choice.variant,
         "engine": f"{choice.engine} {choice.engine_version}",
@@ -127,22 +136,22 @@ def _stages(stages: Stages) -> str:
 def _bench_here(args: argparse.Namespace) -> survey.BenchReply:
     with Bundle.open(args.bundle) as bundle:
         check_signature(bundle, require=args.require_signature, trust=args.trust)
-        counts = {"warmup": args.warmup, "runs": args.runs, "threads": args.threads}
-        return survey.bench(bundle, [args.variant], **counts, progress=progress, trust=args.trust, profile=args.profile)
+        return survey.bench(bundle, [args.variant], **_wanted(args), progress=progress, trust=args.trust)
 
 
 def _bench_there(args: argparse.Namespace) -> survey.BenchReply:
     from edgekit.devices import deploy
-    from edgekit.devices.facts import probe_facts
+    from edgekit.devices.facts import check_times_mean_something
     from edgekit.devices.leases import leased_device
 
     with leased_device(args.device) as (device, _):
-        emulated = probe_facts(device).emulated
-        if emulated is not None:
-            raise ConfigError(f"{args.device}: {emulated}, so no latency of it says anything about a real device")
+        check_times_mean_something(device)
         progress(f"measuring on {args.device}")
         device.progress = shown_progress()
         deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
-        return deployed.bench(
-            args.variant, warmup=args.warmup, runs=args.runs, threads=args.threads, profile=args.profile
-        )
+        return deployed.bench(args.variant, **_wanted(args))
+
+
+def _wanted(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("warmup", "runs", "threads", "profile", "accelerator")
+    return {name: getattr(args, name) for name in names}

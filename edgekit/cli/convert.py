@@ -23,7 +23,16 @@ from edgekit.cli.output import (
     lengths_of,
     quiet_tensorflow,
 )
-from edgekit.conversion import Converter, NpuConverter, Source, check_precision, find_converter
+from edgekit.conversion import (
+    INPUTS_OUTPUTS,
+    STATEFUL_FORMATS,
+    VARIABLES,
+    Converter,
+    NpuConverter,
+    Source,
+    check_precision,
+    find_converter,
+)
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
 from edgekit.given import BUILT, converted_source, saved_model_source, typed_source
@@ -31,7 +40,8 @@ from edgekit.model_files import CONVERTED
 
 CALIBRATION_SAMPLES = 200
 DEFAULT_PRECISION = "fp32"
-STATEFUL = "tflite"  # the format that has state
+STATEFUL = "tflite"  # the format that keeps state in variables
+DECODERS = (STATEFUL, "onnx")  # those that have a decoder's form
 ENGINES = "tensorrt"  # the format that is built from an .onnx file as it is
 
 _OWN = (
@@ -53,6 +63,8 @@ _SETTINGS = {  # flag -> key of `[convert.FORMAT]`
     "calibration_method": "calibration",
     "percentile": "percentile",
     "no_bias_correction": "bias_correction",
+    "equalization": "equalization",
+    "no_smoothing": "smoothing",
     "block_size": "block_size",
     "weight_only": "weight_only",
     "dynamic_batch": "dynamic_batch",
@@ -90,9 +102,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--context", type=int, metavar="N",
-        help="of a causal decoder: a .tflite with the signatures prefill and decode that keeps up to N tokens",
+        help="of a causal decoder: a .tflite with the signatures prefill and decode that keeps up to N tokens, or an "
+        ".onnx that takes and gives their keys and values",
     )  # fmt: skip
-    parser.add_argument("--prefill", type=int, metavar="N", help="with --context: tokens of a prompt at once, 32")
+    parser.add_argument(
+        "--prefill", type=int, metavar="N", help="with --context, tflite: tokens of a prompt at once, 32"
+    )
     _add_common_settings(parser.add_argument_group("settings of integer files"))
     _add_settings(parser.add_argument_group("settings of TFLite files (docs/phones.md)"))
     convert_bundle.add_arguments(parser.add_argument_group("settings of --to triton (docs/triton.md)"))
@@ -151,8 +166,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Source:
-    if args.state is not None and converter.format != STATEFUL:
-        raise ConfigError(f"--state is for --to {STATEFUL}, not {converter.format}: leave it out")
+    if args.state is not None and converter.format not in STATEFUL_FORMATS:
+        formats = " and ".join(STATEFUL_FORMATS)
+        raise ConfigError(f"--state is for --to {formats}, not {converter.format}: leave it out")
+    if args.state == VARIABLES and converter.format != STATEFUL:
+        raise ConfigError(f"--to {converter.format} has no variables: choose --state {INPUTS_OUTPUTS}")
     _check_context(args, converter)
     lengths = lengths_of(args)
     if args.model.suffix == BUILT and converter.format == ENGINES:
@@ -183,20 +201,27 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
 
 def _check_context(args: argparse.Namespace, converter: Converter) -> None:
     """Raise ConfigError for flags of a decoder where they mean nothing."""
-    if args.context is not None and converter.format != STATEFUL:
-        raise ConfigError(f"--context is for --to {STATEFUL}, not {converter.format}: leave it out")
+    if args.context is not None and converter.format not in DECODERS:
+        raise ConfigError(f"--context is for --to {' or '.join(DECODERS)}, not {converter.format}: leave it out")
     if args.context is None and args.prefill is not None:
         raise ConfigError("--prefill goes with --context: give both, or leave it out")
+    if args.prefill is not None and converter.format != STATEFUL:
+        raise ConfigError(
+            f"--prefill is for --to {STATEFUL}: a decoder's {converter.suffix} takes any number of tokens"
+        )
 
 
 def _decoder_source(args: argparse.Namespace, work: Path) -> Source:
     from edgekit.decoding import DEFAULT_PREFILL, export_decoder
+    from edgekit.decoding_past import export_with_past
     from edgekit.language import TOKENS, is_pretrained
     from edgekit.loading import load
 
     _check_no_flag(args, "--state", args.state)
     lengths = {TOKENS: args.context} if is_pretrained(args.model) else lengths_of(args)
     loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths)
+    if args.to != STATEFUL:
+        return export_with_past(loaded, work, context=args.context)
     prefill = DEFAULT_PREFILL if args.prefill is None else args.prefill
     return export_decoder(loaded, work, context=args.context, prefill=prefill)
 
@@ -247,12 +272,21 @@ def _add_onnx_settings(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--layout", metavar="L", help="of image inputs: nhwc (default) as in Keras, or nchw")
     group.add_argument("--batch", metavar="B", help="dynamic (default), or static: 1")
     group.add_argument("--opset", type=int, metavar="N", help="18 (default) or 17")
+    group.add_argument(
+        "--no-smoothing",
+        action="store_const",
+        const=False,
+        help="of int8: leave outliers of activations where they are",
+    )
 
 
 def _add_settings(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--layer", action="append", metavar="PATTERN=P", help="precision of layers; repeatable")
     group.add_argument("--op", action="append", metavar="TYPE=P", help="precision of an operator type; repeatable")
     group.add_argument("--algorithm", metavar="A", help="of weights: min-max (default), mse, octav, gptq, hadamard")
+    group.add_argument(
+        "--equalization", metavar="E", help="of channels between layers: off (default), on, auto: what measures best"
+    )
     group.add_argument("--block-size", type=int, metavar="N", help="of int4 weights: 32, 64, 128 or 256")
     group.add_argument(
         "--weight-only",

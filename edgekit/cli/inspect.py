@@ -76,6 +76,7 @@ def _bundle_json(manifest: Manifest, signed: tuple[Signer, ...]) -> dict[str, ob
         "inputs": [dataclasses.asdict(item) for item in manifest.inputs],
         "outputs": [dataclasses.asdict(item) for item in manifest.outputs],
         "variants": [dataclasses.asdict(variant) for variant in manifest.variants],
+        **({} if manifest.language is None else {"language": dataclasses.asdict(manifest.language)}),
     }
 
 
@@ -90,7 +91,17 @@ def _bundle_text(manifest: Manifest, signed: tuple[Signer, ...]) -> str:
         f"\n'{item.name}' from {_settings(item.preprocessing)}" for item in manifest.inputs if item.preprocessing
     )
     head = f"{manifest.name} {manifest.version}, every member's hash verified, {said}"
-    return f"{head}\n{ports}{declared}\n\n{table(rows)}"
+    return f"{head}\n{ports}{declared}{_language(manifest)}\n\n{table(rows)}"
+
+
+def _language(manifest: Manifest) -> str:
+    found = manifest.language
+    if found is None:
+        return ""
+    return (
+        f"\na language model: {found.context} tokens of context, a prompt in pieces of {found.prefill}, stop tokens "
+        f"{', '.join(map(str, found.stop_tokens)) or 'none'}, {found.cache_bytes:,} bytes of keys and values"
+    )
 
 
 def _settings(declared: Preprocessing | Picture | Audio | LogMel) -> str:

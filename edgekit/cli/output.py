@@ -73,6 +73,15 @@ def add_vendor_wheels(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_accelerator(parser: argparse.ArgumentParser) -> None:
+    """Declare --accelerator."""
+    parser.add_argument(
+        "--accelerator", metavar="WORD",
+        help="run on this and nothing else: cpu (in LiteRT without XNNPACK), xnnpack, cuda, or the path of a LiteRT "
+        "delegate's library there",
+    )  # fmt: skip
+
+
 def trust_of(args: argparse.Namespace) -> Trust:
     """What --require-signature and --trust say, as the keyword arguments of `open_bundle` and `deploy`."""
     return {"require_signature": args.require_signature, "trust": args.trust}

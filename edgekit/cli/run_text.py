@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Mapping
 from time import perf_counter
 
 from edgekit.bundle import Bundle
 from edgekit.cli.output import emit, progress, trust_of
 from edgekit.cli.progress import shown_progress
-from edgekit.errors import ConfigError, DeviceError
+from edgekit.errors import ConfigError
 from edgekit.runtime import Choice, open_session
 from edgekit.runtime.golden_texts import need_language
 from edgekit.runtime.sampling import Sampling
@@ -86,8 +87,7 @@ def _run_there(args: argparse.Namespace, sampling: Sampling) -> int:
     with opened_device(args.device) as device:
         device.progress = shown_progress()
         deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
-        if not isinstance(deployed, ZipappBundle):
-            raise DeviceError(f"{args.device} has no Python, and its runner does not generate text")
+        assert isinstance(deployed, ZipappBundle)  # language models go nowhere else
         start = perf_counter()
         reply = deployed.follow(
             prompt, sampling=sampling, max_tokens=args.max_tokens, variant=args.variant, threads=args.threads
@@ -102,7 +102,7 @@ def _run_there(args: argparse.Namespace, sampling: Sampling) -> int:
     return 0
 
 
-def _tell(args: argparse.Namespace, choice: Choice, told: dict[str, object], prompt: int, seconds: float) -> None:
+def _tell(args: argparse.Namespace, choice: Choice, told: Mapping[str, object], prompt: int, seconds: float) -> None:
     if args.json:
         result = {"prompt": args.prompt, "prompt_tokens": prompt, **told, "seconds": seconds, "device": args.device}
         emit(args, {**result, "choice": dataclasses.asdict(choice)}, "")

@@ -31,8 +31,13 @@ def check_classes(outputs: Sequence[TensorSpec]) -> None:
 def top_classes(
     outputs: Mapping[str, Array], labels: Sequence[str] | None, count: int
 ) -> tuple[tuple[Ranked, ...], ...]:
-    """The best `count` classes of each sample, best first, from the only output, (n, classes)."""
+    """The best `count` classes of each sample, best first, from the only output, (n, classes).
+
+    Those of a sequence, (n, steps, classes), are what it has after the last step.
+    """
     (scores,) = outputs.values()
+    if scores.ndim > 2:
+        scores = scores[:, -1]
     return tuple(tuple(_rank(row, labels, count)) for row in scores)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgekit.compression import steps, tfmot
 from edgekit.compression.channels import prune_channels
 from edgekit.compression.clustering import cluster
-from edgekit.compression.distillation import distill
+from edgekit.compression.distillation import distill, open_student
 from edgekit.compression.distributed import apply_with_engine
 from edgekit.compression.factorization import factorize
 from edgekit.compression.order import check_order, needs_data
@@ -60,7 +60,9 @@ def compress(
     samples = _samples(loaded, recipe, data, settings)
     identity = loaded.sha256()
     origin = _origin(loaded, identity, recipe)
-    opened = [_with_student_opened(step) for step in recipe]  # before any training, which a bad file would waste
+    opened = [
+        _with_student_opened(step, loaded) for step in recipe
+    ]  # before any training, which a bad file would waste
     key = identity + ("" if samples is None else samples.sha256()) + settings.identity()
     for position, step in enumerate(opened):
         key = hashlib.sha256(f"{key} {_identity(step)} {seed}".encode()).hexdigest()
@@ -109,9 +111,9 @@ def _resumable(step: Step, loaded: LoadedModel, training: Training) -> LoadedMod
     return with_loss_of(loaded, result)
 
 
-def _with_student_opened(step: Step) -> Step:
+def _with_student_opened(step: Step, teacher: LoadedModel) -> Step:
     if isinstance(step, Distill) and step.student is not None:
-        return replace(step, student=load(step.student))
+        return replace(step, student=open_student(step.student, teacher))
     return step
 
 

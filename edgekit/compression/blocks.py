@@ -34,8 +34,8 @@ def bypasses(model: Any, patterns: Sequence[str]) -> Block:
 def repeated_blocks(model: Any, depth: float) -> list[Block]:
     """The repeated blocks to leave out, so that `depth` of each run of alike blocks is kept, evenly spread.
 
-    Blocks are residual ones, which an Add ends; in a model without any, chains of a layer with a kernel and what
-    follows it. Raises ModelError when there are none, or none would go.
+    Blocks are residual ones, which an Add ends, or the normalization that alone reads it; in a model without any,
+    chains of a layer with a kernel and what follows it. Raises ModelError when there are none, or none would go.
     """
     graph = _Graph(model)
     found = graph.residual_blocks() or graph.chains()
@@ -111,8 +111,18 @@ class _Graph:
             start = node.arguments.keras_tensors[index]
             kind = self._between(start, node)
             if any(has_kernel for _, has_kernel in kind):
-                found.append((tuple(start.shape), kind, {node.operation.name: index}))
+                found.append((tuple(start.shape), kind, {node.operation.name: index} | self._norm_behind(node)))
         return found
+
+    def _norm_behind(self, node: Any) -> Block:
+        """A normalization that alone reads a sum, as in BERT, belongs to the block that the sum ends."""
+        readers = [
+            other for other in self.nodes if any(node.outputs[0] is tensor for tensor in other.arguments.keras_tensors)
+        ]
+        if len(readers) != 1 or id(node.outputs[0]) in self._outputs or self.stand_in(readers[0]) != 0:
+            return {}
+        operation = readers[0].operation
+        return {operation.name: 0} if type(operation).__name__.endswith("Normalization") else {}
 
     def chains(self) -> list[tuple[object, object, Block]]:
         """(shape, kind, block) of each layer with a kernel and what follows it, where none changes the shape."""
@@ -143,7 +153,9 @@ class _Graph:
         return tuple(
             (type(node.operation).__name__, _has_kernel(node))
             for node in self.nodes
-            if node is not end and id(node.outputs[0]) in behind_end - behind_start
+            if node is not end
+            and id(node.outputs[0]) in behind_end - behind_start
+            and id(start) in self._behind[id(node.outputs[0])]  # a mask that it also takes is not on the way
         )
 
 

@@ -16,8 +16,10 @@ from edgekit.compression.steps import Distill
 from edgekit.compression.students import make_student
 from edgekit.compression.task import ORIGINAL_OUTPUTS, Task, ends_in_softmax, loss_name, task_of, with_loss_of
 from edgekit.compression.teacher_cache import teacher_outputs
+from edgekit.compression.token_distillation import foretells_tokens, token_task
 from edgekit.compression.training import Fit, Training, fine_tune
 from edgekit.errors import ModelError
+from edgekit.language import TOKENS, is_pretrained
 from edgekit.loading import LoadedModel, Note, describe, import_keras, load
 from edgekit.tensors import Array
 
@@ -31,6 +33,11 @@ def distill(loaded: LoadedModel, step: Distill, training: Training) -> LoadedMod
     """
     import_keras().utils.set_random_seed(training.seed)  # the student's first weights are random
     student = with_loss_of(loaded, _student(loaded, step))
+    if foretells_tokens(loaded):
+        tokens = training.need_data().inputs[loaded.inputs[0].name]
+        task = token_task(step, loaded, _soft_loss(step, loaded, student), tokens)
+        _train(student, student.model, task, step, training)
+        return replace(student, model=copied(student.model))
     matching = bool(step.features or step.attention)
     teacher = flat(loaded.model) if matching else loaded.model
     found = matches(step, teacher, student.model)
@@ -40,11 +47,26 @@ def distill(loaded: LoadedModel, step: Distill, training: Training) -> LoadedMod
         names = [f"output {number}" for number in range(len(loaded.outputs))] + [match.name for match in found]
         targets = teacher_outputs(loaded, view, names, training, folder)
         lesson = _Lesson(step, loaded, student, found, targets, hard, _is_classifier(loaded, training.settings.loss))
-        task = replace(lesson.task(), score=training.score(student))
-        description = f"distil into {student.parameters:,} parameters"
-        fit = Fit(description, step.epochs, step.batch_size, step.starting_rate, task, student.pack)
-        fine_tune(lesson.model(), fit, training)
+        _train(student, lesson.model(), lesson.task(), step, training)
     return replace(student, model=copied(student.model)).with_notes(notes)
+
+
+def _train(student: LoadedModel, model: Any, task: Task, step: Distill, training: Training) -> None:
+    """Train the student in place, through a model of what is compared."""
+    task = replace(task, score=training.score(student))
+    description = f"distil into {student.parameters:,} parameters"
+    fit = Fit(description, step.epochs, step.batch_size, step.starting_rate, task, student.pack)
+    fine_tune(model, fit, training)
+
+
+def open_student(student: object, teacher: LoadedModel) -> LoadedModel:
+    """A step's student; a folder of pretrained weights, which leaves the length open, gets the teacher's.
+
+    Raises ModelError.
+    """
+    pretrained = isinstance(student, str | Path) and is_pretrained(Path(student))
+    lengths = {TOKENS: int(teacher.inputs[0].shape[-1] or 0)} if pretrained else None
+    return load(student, lengths=lengths)
 
 
 @dataclass(frozen=True)
@@ -77,12 +99,16 @@ class _Lesson:
         return Task((*losses, *self.hard.losses), (*self.targets, *self.hard.targets), (*weights, 1 - self.step.weight))
 
     def _output_loss(self, index: int) -> Any:
-        soft = (ends_in_softmax(self.teacher.model, index), ends_in_softmax(self.student.model, index))
-        if not any(soft) and not self.classifier:
+        models = (self.teacher.model, self.student.model)
+        if not self.classifier and not any(ends_in_softmax(model, index) for model in models):
             return import_keras().losses.MeanSquaredError()
-        if self.step.objective == "logits-mse":
-            return logits_loss(*soft)
-        return soft_target_loss(*soft, self.step.temperature)
+        return _soft_loss(self.step, self.teacher, self.student, index)
+
+
+def _soft_loss(step: Distill, teacher: LoadedModel, student: LoadedModel, index: int = 0) -> Any:
+    """What the step says of the difference of two distributions, for an output of that number."""
+    soft = (ends_in_softmax(teacher.model, index), ends_in_softmax(student.model, index))
+    return logits_loss(*soft) if step.objective == "logits-mse" else soft_target_loss(*soft, step.temperature)
 
 
 def soft_target_loss(teacher_softmax: bool, student_softmax: bool, temperature: float) -> Any:
@@ -145,7 +171,7 @@ def _student(loaded: LoadedModel, step: Distill) -> LoadedModel:
         model, notes = make_student(loaded.model, step)
         made = loaded.with_model(model)
         return replace(made, outputs=describe(model).outputs).with_notes(notes)
-    student = load(step.student)
+    student = open_student(step.student, loaded)
     if not _matches(student, loaded):
         raise ModelError(
             f"Distill.student takes {', '.join(map(str, student.inputs))} and gives "

@@ -31,7 +31,8 @@ class Distill:
 
     The student is a model of its own, or is made from the teacher: narrower (`width` times its channels, fresh weights)
     and shallower (`depth` times its repeated blocks, and without the layers that `drop` names; what stays keeps the
-    teacher's weights unless it is narrowed). Without labels the teacher's outputs alone are learned.
+    teacher's weights unless it is narrowed). Without labels the teacher's outputs alone are learned. A causal decoder
+    needs none: at every place, the next token is its label.
     """
 
     width: float | None = None  # fraction of channels and units kept, the last layer's excepted
@@ -46,6 +47,9 @@ class Distill:
     features: Mapping[str, str] = field(default_factory=dict)
     attention: Mapping[str, str] = field(default_factory=dict)
     feature_weight: float = 1.0
+    pad_token: int | None = (
+        None  # of a causal decoder: the number that stands for nothing, which nobody has to foretell
+    )
     learning_rate: float | None = None  # at the start; cosine decay to zero; None: 1e-2, 1e-3 if weights are kept
     batch_size: int = 64
 
@@ -60,6 +64,8 @@ class Distill:
         checks.fraction("Distill.weight", self.weight, zero=True, one=True)
         checks.positive("Distill.temperature", self.temperature)
         checks.positive("Distill.feature_weight", self.feature_weight)
+        if self.pad_token is not None:
+            checks.whole("Distill.pad_token", self.pad_token, least=0)
         checks.training("Distill", self.epochs, self.starting_rate, self.batch_size, least_epochs=1)
 
     @property

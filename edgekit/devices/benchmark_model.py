@@ -140,7 +140,7 @@ def _delegated(text: str, name: str) -> str:
 
 
 def _chosen(bundle: Bundle, variant: str | None) -> Variant:
-    candidates = ranked(bundle.manifest.variants) if variant is None else [bundle.variant(variant)]
+    candidates = ranked(bundle.manifest) if variant is None else [bundle.variant(variant)]
     tflite = next((item for item in candidates if item.format == "tflite"), None)
     if tflite is None:
         raise EngineError(f"{bundle.path.name}: benchmark_model runs TFLite alone: {variant or 'no variant'} is none")

@@ -47,7 +47,8 @@ def deploy(
 ) -> DeployedBundle:
     """Check a bundle here, then push it and what runs it: the runtime, or on a device without Python the native runner.
 
-    Raises BundleError, DeviceError, and EngineError when there is no native runner for the device.
+    Raises BundleError, DeviceError, and EngineError when there is no native runner for the device, or the bundle holds
+    a language model, which needs Python there.
 
     `timeout_s` bounds every later question to the device, beside the time for engines that it must build first.
     `require_signature` and `trust` are as `open_bundle` takes them, for the check here; a policy on the device holds
@@ -58,12 +59,23 @@ def deploy(
         manifest = bundle.manifest
         wheels = () if vendor_wheels is None else push_wheels(device, vendor_wheels)
         if device.python is None:
+            _check_needs_no_python(manifest, device)
             return deploy_native(bundle, device, timeout_s=timeout_s)
     with tempfile.TemporaryDirectory(prefix="edgekit-deploy-") as folder:
         zipapp = Path(folder, "runtime.pyz")
         write_zipapp(zipapp)
         runtime, remote = push_all(device, [zipapp, path])
     return ZipappBundle(device, manifest, runtime, remote, timeout_s, wheels)
+
+
+def _check_needs_no_python(manifest: Manifest, device: Transport) -> None:
+    """Raise EngineError for what the native runner, a process for each call, cannot do."""
+    if manifest.language is not None:
+        raise EngineError(
+            f"{device.url} has no Python, and the runner for it keeps nothing from token to token, which "
+            f"'{manifest.name}' needs: give the app the .tflite that edgekit convert --context makes, or take a board "
+            "with Python"
+        )
 
 
 @dataclass(frozen=True)
@@ -101,8 +113,15 @@ class ZipappBundle:
         """What the device is and which engines it has."""
         return self._ask(Probe, "probe")
 
-    def run(self, inputs: Mapping[str, Array], *, variant: str | None = None, threads: int = 1) -> DeviceRun:
-        """Run once on the device."""
+    def run(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        variant: str | None = None,
+        threads: int = 1,
+        accelerator: str | None = None,
+    ) -> DeviceRun:
+        """Run once on the device, on the `accelerator` that is named (`open_bundle`)."""
         with tempfile.TemporaryDirectory(prefix="edgekit-run-") as folder:
             given, got = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
             write_npz(given, inputs)
@@ -110,7 +129,7 @@ class ZipappBundle:
             answer = f"{remote}.outputs"
             try:
                 argv = ["run", self.remote, "--input", remote, "--output", answer, f"--threads={threads}"]
-                reply = self._ask(RunReply, *argv, *_choose(variant), building=True)
+                reply = self._ask(RunReply, *argv, *_choose(variant), *_accelerated(accelerator), building=True)
                 self.device.pull(answer, got)
             finally:
                 remove(self.device, remote, answer)
@@ -125,10 +144,12 @@ class ZipappBundle:
         runs: int = DEFAULT_RUNS,
         threads: int = 1,
         profile: bool = False,
+        accelerator: str | None = None,
     ) -> BenchReply:
         """Latency on the device: of one variant, of the best there (None), or of `every` variant in turns."""
         asked = [f"--warmup={warmup}", f"--runs={runs}", f"--threads={threads}", *(["--profile"] if profile else [])]
-        return self._ask(BenchReply, "bench", self.remote, *asked, *_choose(variant, every), building=True)
+        asked += [*_choose(variant, every), *_accelerated(accelerator)]
+        return self._ask(BenchReply, "bench", self.remote, *asked, building=True)
 
     def golden(self, variant: str | None = None, *, every: bool = False) -> GoldenReply:
         """How far variants on the device are from the golden outputs."""
@@ -195,6 +216,10 @@ class ZipappBundle:
         except DeviceError:  # it does not answer that either: the first trouble is what counts
             return problem
         return problem if missing is None else EngineError(f"{problem}; {self.device.url}: {missing}")
+
+
+def _accelerated(accelerator: str | None) -> list[str]:
+    return [] if accelerator is None else [f"--accelerator={accelerator}"]
 
 
 def _choose(variant: str | None, every: bool = False) -> list[str]:

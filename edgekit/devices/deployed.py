@@ -54,8 +54,15 @@ class DeployedBundle(Protocol):
         """What the device is and which engines it has."""
         ...
 
-    def run(self, inputs: Mapping[str, Array], *, variant: str | None = None, threads: int = 1) -> DeviceRun:
-        """Run once on the device."""
+    def run(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        variant: str | None = None,
+        threads: int = 1,
+        accelerator: str | None = None,
+    ) -> DeviceRun:
+        """Run once on the device, on the `accelerator` that is named (`open_bundle`)."""
         ...
 
     def bench(
@@ -67,6 +74,7 @@ class DeployedBundle(Protocol):
         runs: int = DEFAULT_RUNS,
         threads: int = 1,
         profile: bool = False,
+        accelerator: str | None = None,
     ) -> BenchReply:
         """Latency on the device: of one variant, of the best there (None), or of `every` variant in turns.
 

@@ -12,6 +12,7 @@ from importlib.resources import files
 
 from edgekit.devices import readings
 from edgekit.devices.transport import Transport, checked
+from edgekit.errors import ConfigError
 from edgekit.jetpacks import load_jetpacks
 
 PROBE_S = 60.0
@@ -86,6 +87,13 @@ class DeviceFacts:
 def probe_facts(device: Transport) -> DeviceFacts:
     """Ask a device what it is. Raises DeviceError."""
     return parse_facts(_ask(device, "all"))
+
+
+def check_times_mean_something(device: Transport) -> None:
+    """Raise ConfigError for a device that is emulated; DeviceError."""
+    emulated = probe_facts(device).emulated
+    if emulated is not None:
+        raise ConfigError(f"{device.url}: {emulated}, so no latency of it says anything about a real device")
 
 
 def thermal_state(device: Transport) -> ThermalState:

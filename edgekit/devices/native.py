@@ -27,6 +27,7 @@ from edgekit.native.kits import RUNNER
 from edgekit.runtime import survey
 from edgekit.runtime.golden import read_golden
 from edgekit.runtime.opening import open_session
+from edgekit.runtime.sequences import run_samples
 from edgekit.runtime.session import Session
 from edgekit.runtime.survey import Benched, BenchReply, GoldenReply, Probe, VerifyReply
 from edgekit.runtime.timing import BLOCK_RUNS, DEFAULT_RUNS, DEFAULT_WARMUP, summarize
@@ -89,10 +90,20 @@ class NativeBundle:
         engines = tuple(self.phone.find().values())
         return Probe(words[0], words[1], int(words[2]), python="none", numpy="none", engines=engines)
 
-    def run(self, inputs: Mapping[str, Array], *, variant: str | None = None, threads: int = 1) -> DeviceRun:
-        """Run once on the device."""
-        with Bundle.open(self.path) as bundle, self._session(bundle, variant=variant, threads=threads) as session:
-            return DeviceRun(session.run(inputs), session.choice)
+    def run(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        variant: str | None = None,
+        threads: int = 1,
+        accelerator: str | None = None,
+    ) -> DeviceRun:
+        """Run once on the device, on the `accelerator` that is named (`open_bundle`)."""
+        with (
+            Bundle.open(self.path) as bundle,
+            self._session(bundle, accelerator, variant=variant, threads=threads) as session,
+        ):
+            return DeviceRun(run_samples(session, inputs), session.choice)
 
     def bench(
         self,
@@ -103,6 +114,7 @@ class NativeBundle:
         runs: int = DEFAULT_RUNS,
         threads: int = 1,
         profile: bool = False,
+        accelerator: str | None = None,
     ) -> BenchReply:
         """Latency of LiteRT on the device, on the first golden input; several variants take turns."""
         if profile:
@@ -110,9 +122,9 @@ class NativeBundle:
         if runs < 1 or warmup < 0:
             raise ConfigError(f"runs is {runs}, warmup {warmup}; expected at least 1 and 0")
         with Bundle.open(self.path) as bundle, ExitStack() as stack:
-            sample = {name: array[:1] for name, array in read_golden(bundle).inputs.items()}
+            sample = read_golden(bundle).first
             wanted = survey.every_variant(bundle) if every else [variant]
-            open_one = partial(self._session, bundle, threads=threads)
+            open_one = partial(self._session, bundle, accelerator, threads=threads)
             sessions, rejected = survey.open_each(open_one, wanted, stack, strict=not every)
             if not sessions:
                 return BenchReply((), rejected)
@@ -136,8 +148,8 @@ class NativeBundle:
                 raise BundleError(f"{self.device.url}: {item.member.path} has sha256 {found} there, not the manifest's")
         return VerifyReply(self.members)
 
-    def _session(self, bundle: Bundle, *, variant: str | None, threads: int) -> Session:
-        return open_session(bundle, variant=variant, threads=threads, shelf=self.phone)
+    def _session(self, bundle: Bundle, accelerator: str | None, *, variant: str | None, threads: int) -> Session:
+        return open_session(bundle, variant=variant, threads=threads, accelerator=accelerator, shelf=self.phone)
 
     def _timed(self, words: Sequence[str], sessions: Sequence[Session], sample: Mapping[str, Array]) -> list[list[int]]:
         """Nanoseconds of each run of each session's model."""

@@ -21,6 +21,7 @@ from edgekit.tensors import Array, format_shape
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+GGUF = ".gguf"
 INDEX = "model.safetensors.index.json"
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -39,21 +40,37 @@ class PretrainedFolder:
     files: Mapping[str, Path]  # name of a tensor -> the file that holds it
     shapes: Mapping[str, Shape]
 
+    @property
+    def origin(self) -> Path:
+        """The file that says what the weights are of."""
+        return self.path / CONFIG
+
+    @property
+    def beside(self) -> Path:
+        """Where a tokenizer is looked for."""
+        return self.path
+
+    def shown(self, name: str) -> str:
+        """What the files call a key of the config, or a tensor."""
+        return name
+
     def has(self, name: str) -> bool:
         """Whether there is a tensor of this name."""
         return name in self.files
 
     def check(self, expected: Mapping[str, Shape]) -> None:
-        """Raise ModelError for a tensor that is missing or has another shape than config.json makes it."""
+        """Raise ModelError for a tensor that is missing or has another shape than the config makes it."""
         for name, shape in expected.items():
             if name not in self.files:
                 raise ModelError(
-                    f"{self.path}: no tensor '{name}' in its {len(self.files)} tensors, which {CONFIG} asks for: "
+                    f"{self.path}: no tensor '{self.shown(name)}' in its {len(self.files)} tensors, which "
+                    f"{self.origin.name} asks for: "
                     "the weights are of another architecture, or not whole"
                 )
             if self.shapes[name] != shape:
                 raise ModelError(
-                    f"{self.path}: '{name}' has shape {format_shape(self.shapes[name])}, {CONFIG} makes it "
+                    f"{self.path}: '{self.shown(name)}' has shape {format_shape(self.shapes[name])}, "
+                    f"{self.origin.name} makes it "
                     f"{format_shape(shape)}: the config is of other weights"
                 )
 
@@ -80,17 +97,17 @@ class PretrainedFolder:
         return hashlib.sha256("".join(map(sha256_file, files)).encode()).hexdigest()
 
     def number(self, key: str, default: int | None = None) -> int:
-        """A whole number from 1 on in config.json. Raises ModelError."""
+        """A whole number from 1 on in the config. Raises ModelError."""
         value = self.config.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ModelError(f"{self.path / CONFIG}: {key} is {value!r}, expected a whole number from 1 on")
+            raise ModelError(f"{self.origin}: {self.shown(key)} is {value!r}, expected a whole number from 1 on")
         return value
 
     def real(self, key: str, default: float | None = None) -> float:
-        """A number above 0 in config.json. Raises ModelError."""
+        """A number above 0 in the config. Raises ModelError."""
         value = self.config.get(key, default)
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-            raise ModelError(f"{self.path / CONFIG}: {key} is {value!r}, expected a number above 0")
+            raise ModelError(f"{self.origin}: {self.shown(key)} is {value!r}, expected a number above 0")
         return float(value)
 
     def json(self, name: str) -> Any:
@@ -100,7 +117,9 @@ class PretrainedFolder:
 
 
 def is_pretrained(path: Path) -> bool:
-    """Whether a folder looks like one of pretrained weights."""
+    """Whether a path looks like a folder of pretrained weights, or a GGUF file."""
+    if path.suffix == GGUF and path.is_file():
+        return True
     return path.is_dir() and (path / CONFIG).is_file() and not (path / "saved_model.pb").exists()
 
 

@@ -6,17 +6,18 @@ grouped queries, a gated SiLU in the feed-forward part, and a head that may be t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any  # Any: Keras objects, which have no types
 
 from edgekit.errors import ModelError
 from edgekit.kerases import import_keras
-from edgekit.language.folders import CONFIG, PretrainedFolder, Shape
-from edgekit.tensors import Array
+from edgekit.language.folders import PretrainedFolder, Shape
+from edgekit.tensors import Array, format_shape
 
 TOKENS = "tokens"
 LOGITS = "logits"
+TABLE = "model.embed_tokens.weight"
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,39 @@ def build_decoder(sizes: DecoderSizes, *, name: str = "decoder") -> Any:
 def build_llama(folder: PretrainedFolder) -> Any:
     """The decoder of a folder with its weights. Raises ModelError for weights that do not fit the config."""
     sizes = _sizes(folder)
-    folder.check(dict(_shapes(sizes)))
+    folder.check(dict(tensor_shapes(sizes)))
     model = build_decoder(sizes, name="decoder")
-    for name, arrays in _weights(sizes, folder.tensor):
-        model.get_layer(name).set_weights(arrays)
+    for layer, names in _layers(sizes):
+        model.get_layer(layer).set_weights([_turned(name, folder.tensor(name)) for name in names])
     return model
 
 
+def tensors_of(model: Any, sizes: DecoderSizes) -> dict[str, Array]:
+    """The weights of a decoder as a folder names and lays them. Raises ModelError where a layer has another shape."""
+    expected, found = dict(tensor_shapes(sizes)), dict[str, Array]()
+    layers = {layer.name: layer for layer in model.layers}
+    for layer, names in _layers(sizes):
+        arrays = layers[layer].get_weights() if layer in layers else []
+        if len(arrays) != len(names):
+            raise ModelError(
+                f"'{model.name}' has {len(arrays)} weights in layer '{layer}', expected {len(names)}: such a folder "
+                "holds the layers that edgekit.load makes of one"
+            )
+        for name, array in zip(names, arrays, strict=True):
+            found[name] = _turned(name, array)
+            if found[name].shape != expected[name]:
+                raise ModelError(
+                    f"'{layer}' of '{model.name}' makes '{name}' {format_shape(found[name].shape)}, the first block's "
+                    f"sizes make it {format_shape(expected[name])}: such a folder has one size for all blocks"
+                )
+    return found
+
+
 def _sizes(folder: PretrainedFolder) -> DecoderSizes:
-    config, where = folder.config, folder.path / CONFIG
+    config, where = folder.config, folder.origin
     for key, known in (("hidden_act", "silu"), ("rope_scaling", None), ("mlp_bias", False)):
         if config.get(key, known) != known:
-            raise ModelError(f"{where}: {key} is {config[key]!r}, expected {known!r}")
+            raise ModelError(f"{where}: {folder.shown(key)} is {config[key]!r}, expected {known!r}")
     width, heads = folder.number("hidden_size"), folder.number("num_attention_heads")
     try:
         return DecoderSizes(
@@ -106,11 +128,11 @@ def _sizes(folder: PretrainedFolder) -> DecoderSizes:
         raise problem if said.startswith(str(where)) else ModelError(f"{where}: {said}") from problem
 
 
-def _shapes(sizes: DecoderSizes) -> Iterator[tuple[str, Shape]]:
+def tensor_shapes(sizes: DecoderSizes) -> Iterator[tuple[str, Shape]]:
     """(name in the file, shape) of every tensor."""
     width, inner = sizes.width, sizes.inner
     queries, keys = sizes.heads * sizes.head_size, sizes.groups * sizes.head_size
-    yield "model.embed_tokens.weight", (sizes.vocabulary, width)
+    yield TABLE, (sizes.vocabulary, width)
     if not sizes.tied:
         yield "lm_head.weight", (sizes.vocabulary, width)
     yield "model.norm.weight", (width,)
@@ -127,20 +149,21 @@ def _shapes(sizes: DecoderSizes) -> Iterator[tuple[str, Shape]]:
         yield f"{own}.mlp.down_proj.weight", (width, inner)
 
 
-def _weights(sizes: DecoderSizes, tensor: Callable[[str], Array]) -> Iterator[tuple[str, list[Array]]]:
-    """(layer, its weights). PyTorch's kernels are (out, in), Keras's (in, out)."""
-    embedding = tensor("model.embed_tokens.weight")
-    yield "embedding", [embedding] if sizes.tied else [embedding, tensor("lm_head.weight").T]
-    yield "last_norm", [tensor("model.norm.weight")]
+def _layers(sizes: DecoderSizes) -> Iterator[tuple[str, list[str]]]:
+    """(layer, the tensors that are its weights, in order)."""
+    yield "embedding", [TABLE] if sizes.tied else [TABLE, "lm_head.weight"]
+    yield "last_norm", ["model.norm.weight"]
     for block in range(sizes.blocks):
         own = f"model.layers.{block}"
-        attention: list[Array] = []
-        for part in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            attention.append(tensor(f"{own}.self_attn.{part}.weight").T)
-            if sizes.attention_bias:
-                attention.append(tensor(f"{own}.self_attn.{part}.bias"))
-        yield f"attention_{block}", attention
-        yield f"attention_norm_{block}", [tensor(f"{own}.input_layernorm.weight")]
-        yield f"feed_forward_norm_{block}", [tensor(f"{own}.post_attention_layernorm.weight")]
+        kinds = ("weight", "bias") if sizes.attention_bias else ("weight",)
+        parts = ("q_proj", "k_proj", "v_proj", "o_proj")
+        yield f"attention_{block}", [f"{own}.self_attn.{part}.{kind}" for part in parts for kind in kinds]
+        yield f"attention_norm_{block}", [f"{own}.input_layernorm.weight"]
+        yield f"feed_forward_norm_{block}", [f"{own}.post_attention_layernorm.weight"]
         for layer, part in (("gate", "gate_proj"), ("widen", "up_proj"), ("narrow", "down_proj")):
-            yield f"{layer}_{block}", [tensor(f"{own}.mlp.{part}.weight").T]
+            yield f"{layer}_{block}", [f"{own}.mlp.{part}.weight"]
+
+
+def _turned(name: str, array: Array) -> Array:
+    """A tensor as the other side has it: PyTorch's kernels are (out, in), Keras's (in, out); tables are alike."""
+    return array.T if array.ndim == 2 and name != TABLE else array

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any  # Any: a keras.Model
 
 from edgekit.errors import ModelError, did_you_mean
 from edgekit.language.bert import build_bert
-from edgekit.language.folders import CONFIG, PretrainedFolder
+from edgekit.language.folders import GGUF, PretrainedFolder, open_folder
+from edgekit.language.gguf_files import open_gguf
 from edgekit.language.llama import build_llama
 from edgekit.tokenizing import TOKENIZER, Tokenizer
 
 _BUILDERS = {"bert": build_bert, "llama": build_llama}  # by model_type
+
+
+def open_pretrained(path: Path) -> PretrainedFolder:
+    """What is in a folder of pretrained weights, or in a GGUF file. Raises ModelError."""
+    return open_gguf(path) if path.suffix == GGUF else open_folder(path)
 
 
 def build_pretrained(folder: PretrainedFolder) -> Any:
@@ -21,7 +28,7 @@ def build_pretrained(folder: PretrainedFolder) -> Any:
     _check_tokenizer(folder)
     kind = str(folder.config.get("model_type"))
     if kind not in _BUILDERS:
-        raise ModelError(f"{folder.path / CONFIG}: model_type is '{kind}'{did_you_mean(kind, _BUILDERS)}")
+        raise ModelError(f"{folder.origin}: model_type is '{kind}'{did_you_mean(kind, _BUILDERS)}")
     return _BUILDERS[kind](folder)
 
 
@@ -33,5 +40,5 @@ def check_length(folder: PretrainedFolder, length: int) -> None:
 
 
 def _check_tokenizer(folder: PretrainedFolder) -> None:
-    if (folder.path / TOKENIZER).is_file():
-        Tokenizer.open(folder.path).check_fits(folder.number("vocab_size"))
+    if (folder.beside / TOKENIZER).is_file():
+        Tokenizer.open(folder.beside).check_fits(folder.number("vocab_size"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from edgekit.bundle import Bundle
     from edgekit.data import Data
     from edgekit.devices import DeployedBundle, DeviceRun, Transport
+    from edgekit.devices.deploy import ZipappBundle
     from edgekit.devices.traits import Traits
     from edgekit.manifest import Variant
     from edgekit.runtime.golden import GoldenResult
+    from edgekit.runtime.golden_texts import TextResult
     from edgekit.runtime.survey import Probe
 
 Answer = TypeVar("Answer")
@@ -140,6 +142,25 @@ def edgekit_golden(
 
 
 @pytest.fixture
+def edgekit_language_device(edgekit_deployed: DeployedBundle) -> ZipappBundle:
+    """A language model's bundle, which goes only to devices with Python."""
+    return cast("ZipappBundle", edgekit_deployed)
+
+
+@pytest.fixture
+def edgekit_texts(
+    request: pytest.FixtureRequest, edgekit_language_device: ZipappBundle, edgekit_variant: Variant
+) -> TextResult:
+    """The variant of a language model held to the golden texts there; asked once for all tests."""
+
+    def ask() -> TextResult:
+        (result,) = edgekit_language_device.texts(edgekit_variant.id).results
+        return result
+
+    return _once(request, edgekit_language_device, edgekit_variant.id, "texts", ask)
+
+
+@pytest.fixture
 def edgekit_golden_run(
     request: pytest.FixtureRequest, edgekit_bundle: Bundle, edgekit_deployed: DeployedBundle, edgekit_variant: Variant
 ) -> DeviceRun:
@@ -162,7 +183,8 @@ def edgekit_evaluation(request: pytest.FixtureRequest, edgekit_bundle: Bundle) -
         pytest.skip("no labelled data: --edgekit-evaluation DATA.npz")
     specs = [item.spec for item in edgekit_bundle.manifest.inputs]
     try:
-        data = load_data(options.evaluation, specs, where="--edgekit-evaluation", any_labels=True)
+        in_steps = edgekit_bundle.manifest.golden.steps is not None
+        data = load_data(options.evaluation, specs, where="--edgekit-evaluation", any_labels=True, in_steps=in_steps)
     except EdgekitError as problem:
         pytest.fail(str(problem), pytrace=False)
     return data.spread(options.samples)

@@ -48,6 +48,7 @@ class Harness:
     devices: dict[str, OnDevice]
     subject: Subject | None
     commit: str | None
+    speaks: bool = False  # whether the bundle under test holds a language model
     tests: list[dict[str, object]] = field(default_factory=list)
     leases: dict[str, Lease] = field(default_factory=dict)
     answers: dict[tuple[str, str, str], object] = field(default_factory=dict)  # (URL, variant, question) -> reply

@@ -25,6 +25,7 @@ from edgekit.pytest_plugin.harness import (
 from edgekit.pytest_plugin.options import NO_BUNDLE, OPTIONS, declare, read_options
 
 _WITH_BINARY = "test_with_benchmark_model.py"
+_OF_LANGUAGE = ("edgekit_device_tests", "test_language_model.py")  # folder and file
 ReportWrapper = Generator[None, pytest.TestReport, pytest.TestReport]
 
 
@@ -38,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in markers.DECLARED:
         config.addinivalue_line("markers", line)
     options = config.stash[OPTIONS] = read_options(config)
-    subject = None if options.bundle is None else _read(options.bundle)
+    subject, speaks = (None, False) if options.bundle is None else _read(options.bundle)
     if options.baseline is not None:
         _read(options.baseline)
     commit = None
@@ -46,11 +47,13 @@ def pytest_configure(config: pytest.Config) -> None:
         from edgekit.commits import current_commit
 
         commit = current_commit(config.invocation_params.dir)
-    config.stash[HARNESS] = Harness({url: OnDevice(url) for url in options.devices}, subject, commit)
+    config.stash[HARNESS] = Harness({url: OnDevice(url) for url in options.devices}, subject, commit, speaks)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The suite for Google's binary is there only with that binary."""
+    """The suite for Google's binary is there only with that binary, that of language models only with one."""
+    if collection_path.parts[-2:] == _OF_LANGUAGE and not harness_of(config).speaks:
+        return True
     return True if collection_path.name == _WITH_BINARY and config.stash[OPTIONS].benchmark_model is None else None
 
 
@@ -144,12 +147,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         write_text(path, json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 
-def _read(path: Path) -> Subject:
+def _read(path: Path) -> tuple[Subject, bool]:
+    """The bundle, and whether it holds a language model. Raises UsageError."""
     from edgekit.bundle import Bundle
 
     try:
         with Bundle.open(path) as bundle:
             manifest = bundle.manifest
-            return Subject(str(path), manifest.name, manifest.version, tuple(item.id for item in manifest.variants))
+            variants = tuple(item.id for item in manifest.variants)
+            return Subject(str(path), manifest.name, manifest.version, variants), manifest.language is not None
     except EdgekitError as problem:
         raise pytest.UsageError(str(problem)) from problem

@@ -28,6 +28,7 @@ def sample_facts(
     golden = [int(row) for row in evaluation.spread_rows(GOLDEN_SAMPLES)]
     rows = [*golden, *(row for row in _changed(list(found.values())) if row not in golden)][: len(golden) + CHANGED]
     shown = evaluation.take(np.array(rows))
+    images = pictures(shown.inputs) if shown.steps is None else [None] * len(rows)
     return tuple(
         SampleFacts(
             row=row,
@@ -37,7 +38,7 @@ def sample_facts(
             predictions={variant: _name(top1.found[row], labels) for variant, top1 in found.items()},
             picture=picture,
         )
-        for place, (row, picture) in enumerate(zip(rows, pictures(shown.inputs), strict=True))
+        for place, (row, picture) in enumerate(zip(rows, images, strict=True))
     )
 
 

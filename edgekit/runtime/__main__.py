@@ -21,6 +21,7 @@ from edgekit.runtime import survey, text_survey
 from edgekit.runtime.arrays import read_inputs, write_npz
 from edgekit.runtime.opening import open_session
 from edgekit.runtime.sampling import Sampling
+from edgekit.runtime.sequences import run_samples
 from edgekit.runtime.text_timing import TextBenched
 from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
 from edgekit.tensorrt.cache import cache_folder
@@ -56,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["bench"].add_argument("--warmup", type=int, default=DEFAULT_WARMUP)
     commands.choices["bench"].add_argument("--runs", type=int, default=DEFAULT_RUNS)
     commands.choices["bench"].add_argument("--profile", action="store_true")
+    for name in ("run", "bench"):
+        commands.choices[name].add_argument("--accelerator")
     _with_bundle(commands.add_parser("verify"), _verify)
     _add_text(commands)
     commands.add_parser("cache-list").set_defaults(answer=lambda _: list_cache(cache_folder()))
@@ -104,11 +107,9 @@ def _with_bundle(parser: argparse.ArgumentParser, answer: Any) -> argparse.Argum
 
 
 def _run(args: argparse.Namespace) -> survey.RunReply:
-    with (
-        _opened(args) as bundle,
-        open_session(bundle, variant=args.variant, threads=args.threads, trust=args.trust) as session,
-    ):
-        write_npz(args.output, session.run(read_inputs(args.input, session.inputs)))
+    wanted = {"variant": args.variant, "threads": args.threads, "accelerator": args.accelerator}
+    with _opened(args) as bundle, open_session(bundle, **wanted, trust=args.trust) as session:
+        write_npz(args.output, run_samples(session, read_inputs(args.input, session.inputs)))
         return survey.RunReply(session.choice)
 
 
@@ -124,6 +125,7 @@ def _bench(args: argparse.Namespace) -> survey.BenchReply:
             strict=not args.all,
             trust=args.trust,
             profile=args.profile,
+            accelerator=args.accelerator,
         )
 
 

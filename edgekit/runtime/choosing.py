@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgekit.manifest import Variant
+from edgekit.manifest import Manifest, Variant
 from edgekit.runtime.engines import ENGINES, TENSORRT, TENSORRT_RTX, engines_of
 
 # Fastest first on the CPUs that were measured. The last three are smaller than they are fast.
 _PRECISIONS = ("int8", "int8-float-io", "fp16", "fp32", "dynamic-int8", "int4-weights", "int16x8")
+# A language model reads all its weights for each token: the fewer bytes they take, the sooner it comes.
+_FIRST_FOR_TEXT = ("dynamic-int8", "int4-weights")
+_FOR_TEXT = (*_FIRST_FOR_TEXT, *(name for name in _PRECISIONS if name not in _FIRST_FOR_TEXT))
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,25 @@ class Way:
     engine: str
 
 
-def ways(variants: Iterable[Variant]) -> list[Way]:
-    """Best first: what runs on the GPU through TensorRT, then by precision, then LiteRT before ONNX Runtime."""
-    return sorted((Way(variant, engine) for variant in variants for engine in engines_of(variant)), key=_rank)
+def ways(variants: Iterable[Variant], *, text: bool = False) -> list[Way]:
+    """Best first: what runs on the GPU through TensorRT, then by precision, then LiteRT before ONNX Runtime.
+
+    With `text`, the variants are those of a language model.
+    """
+    order = _FOR_TEXT if text else _PRECISIONS
+    found = (Way(variant, engine) for variant in variants for engine in engines_of(variant))
+    return sorted(found, key=lambda way: _rank(way, order))
 
 
-def ranked(variants: Iterable[Variant]) -> list[Variant]:
+def ranked(manifest: Manifest) -> list[Variant]:
     """Each variant once, by the best of its ways."""
-    return list({way.variant.id: way.variant for way in ways(variants)}.values())
+    found = ways(manifest.variants, text=manifest.language is not None)
+    return list({way.variant.id: way.variant for way in found}.values())
 
 
-def _rank(way: Way) -> tuple[bool, int, int, str]:
+def _rank(way: Way, order: Sequence[str]) -> tuple[bool, int, int, str]:
     engine = ENGINES.index(way.engine) if way.engine in ENGINES else len(ENGINES)
-    return way.engine not in (TENSORRT, TENSORRT_RTX), _PRECISIONS.index(way.variant.precision), engine, way.variant.id
+    return way.engine not in (TENSORRT, TENSORRT_RTX), order.index(way.variant.precision), engine, way.variant.id
 
 
 def reasons_by_variant(refusals: Iterable[tuple[Way, str]]) -> tuple[Rejected, ...]:

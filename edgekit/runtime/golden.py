@@ -11,6 +11,7 @@ import numpy as np
 from edgekit.bundle import Bundle
 from edgekit.errors import BundleError
 from edgekit.runtime.arrays import parse_npz, write_npz
+from edgekit.runtime.sequences import run_samples
 from edgekit.runtime.session import Session
 from edgekit.tensors import Array
 
@@ -19,10 +20,16 @@ _INPUTS, _OUTPUTS = "inputs/", "outputs/"
 
 @dataclass(frozen=True)
 class GoldenVectors:
-    """Inputs and expected outputs by Keras name; the first dimension counts samples."""
+    """Inputs and expected outputs by Keras name; the first dimension counts samples, the second steps if there are."""
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    steps: int | None = None  # of each sample, which is a sequence from the beginning of the model's state
+
+    @property
+    def first(self) -> dict[str, Array]:
+        """The inputs of one call: the first sample, or the first step of it."""
+        return {name: array[:1] if self.steps is None else array[0, :1] for name, array in self.inputs.items()}
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class GoldenResult:
     max_error: float | None  # None when the outputs hold NaN or infinity where the golden ones do not
     limit: float
     passed: bool
-    top1_agreement: float | None  # fraction of samples; None unless the first output holds scores of classes
+    top1_agreement: float | None  # of samples, or their steps; None unless the first output holds scores of classes
 
 
 def write_golden(path: Path, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
@@ -58,17 +65,25 @@ def read_golden(bundle: Bundle) -> GoldenVectors:
     expected += [_OUTPUTS + item.name for item in bundle.manifest.outputs]
     if sorted(arrays) != sorted(expected):
         raise BundleError(f"{where} holds {', '.join(arrays)}, expected {', '.join(expected)}; build the bundle again")
+    steps = bundle.manifest.golden.steps
+    for name, array in arrays.items():
+        if steps is not None and array.shape[1:2] != (steps,):
+            raise BundleError(f"{where}: '{name}' has shape {array.shape}, expected {steps} steps in each sample")
     return GoldenVectors(
         {item.name: arrays[_INPUTS + item.name] for item in bundle.manifest.inputs},
         {item.name: arrays[_OUTPUTS + item.name] for item in bundle.manifest.outputs},
+        steps,
     )
 
 
 def check_golden(session: Session, vectors: GoldenVectors, *, limit: float) -> GoldenResult:
-    """Run the golden inputs and compare the outputs; those of a model with state are one stream, from its beginning."""
+    """Run the golden inputs and compare the outputs.
+
+    Those of a model with state are sequences, each from its beginning; without steps they are one stream.
+    """
     if session.stateful:
         session.reset_state()
-    outputs = session.run(vectors.inputs)
+    outputs = run_samples(session, vectors.inputs)
     max_error = max(_error(outputs[name], golden) for name, golden in vectors.outputs.items())
     first = next(iter(vectors.outputs))
     return GoldenResult(
@@ -79,7 +94,7 @@ def check_golden(session: Session, vectors: GoldenVectors, *, limit: float) -> G
         max_error=max_error if np.isfinite(max_error) else None,
         limit=limit,
         passed=bool(max_error <= limit),
-        top1_agreement=_top1_agreement(outputs[first], vectors.outputs[first]),
+        top1_agreement=_top1_agreement(outputs[first], vectors.outputs[first], vectors.steps),
     )
 
 
@@ -95,7 +110,8 @@ def _error(output: Array, golden: Array) -> float:
     return worst if np.isfinite(worst) else float("inf")
 
 
-def _top1_agreement(output: Array, golden: Array) -> float | None:
-    if golden.ndim != 2 or golden.shape[1] < 2 or output.shape != golden.shape:
+def _top1_agreement(output: Array, golden: Array, steps: int | None) -> float | None:
+    """Of samples, or of their steps."""
+    if golden.ndim != (2 if steps is None else 3) or golden.shape[-1] < 2 or output.shape != golden.shape:
         return None
-    return float(np.mean(output.argmax(axis=1) == golden.argmax(axis=1)))
+    return float(np.mean(output.argmax(axis=-1) == golden.argmax(axis=-1)))

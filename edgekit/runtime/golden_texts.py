@@ -97,17 +97,23 @@ def check_texts(session: Session, texts: GoldenTexts, *, limit: TextTolerance) -
 def perplexity(session: Session, tokens: Sequence[int]) -> float:
     """That of each token but the first, by those before it. Raises EngineError where scores are not finite."""
     decoder = session.decoder()
-    scores = [decoder.begin(tokens[:1]), *(decoder.step(token) for token in tokens[1:-1])]
-    likelihoods = [log_likelihood(row, token) for row, token in zip(scores, tokens[1:], strict=True)]
-    if not np.isfinite(likelihoods).all():
+    scores, costs = decoder.begin(tokens[:1]), list[float]()
+    for place, token in enumerate(tokens[1:], start=1):
+        costs.append(float(token_costs(scores[None], np.array([token]))[0]))
+        if place + 1 < len(tokens):
+            scores = decoder.step(token)
+    if not np.isfinite(costs).all():
         raise EngineError(f"{session.choice.variant} gives scores that are not finite on the golden text")
-    return float(np.exp(-np.mean(likelihoods)))
+    return float(np.exp(np.mean(costs)))
 
 
-def log_likelihood(scores: Array, token: int) -> float:
-    """The natural logarithm of a token's probability by the scores (vocabulary,) of all."""
-    shifted = scores.astype(np.float64) - scores.max()
-    return float(shifted[token] - np.log(np.exp(shifted).sum()))
+def token_costs(scores: Array, following: Array) -> Array:
+    """-log p of each token (places,), by the scores (places, vocabulary) before it; in float64."""
+    raised = scores.astype(np.float64)
+    raised -= raised.max(axis=-1, keepdims=True)
+    chosen = np.take_along_axis(raised, following[:, None], axis=-1)[:, 0]
+    costs: Array = np.log(np.exp(raised).sum(axis=-1)) - chosen
+    return costs
 
 
 def _agreements(session: Session, prompt: GoldenPrompt) -> Iterator[bool]:

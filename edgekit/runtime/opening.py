@@ -44,8 +44,9 @@ def open_bundle(
     """Open the best variant of a bundle that runs here, or the one that is named.
 
     What TensorRT can build for the GPU of this device comes first: the first time, that takes minutes. Then int8 comes
-    before fp16 before fp32, and LiteRT before ONNX Runtime. `Session.choice` says what was chosen and why each other
-    variant, or the same one on another engine, was not.
+    before fp16 before fp32, and LiteRT before ONNX Runtime; of a language model, dynamic-int8
+    and then int4-weights come before all. `Session.choice` says what was chosen and why each other variant, or the same
+    one on another engine, was not.
     With `accelerator`, only what runs on it is opened: "cpu" (without XNNPACK), "xnnpack", "cuda", or the path of a
     LiteRT delegate's library; `Session.choice.notes` says what of the model runs elsewhere. `queue_size` is of
     `Session.submit`. With `require_signature`, or where a policy demands it (`edgekit.trust`), a key of the folder
@@ -81,7 +82,8 @@ def open_session(
     check_signature(bundle)  # whoever opened it, a policy holds
     if engine is not None:
         load_engine(engine)
-    candidates = ways(bundle.manifest.variants if variant is None else [bundle.variant(variant)])
+    wanted = bundle.manifest.variants if variant is None else [bundle.variant(variant)]
+    candidates = ways(wanted, text=bundle.manifest.language is not None)
     engines = shelf.find({way.engine for way in candidates})
     why = partial(_why_not, engine=engine, engines=engines, plan_refused=plan_refusal(bundle, trust=trust))
     refused: list[tuple[Way, str]] = []

@@ -108,14 +108,16 @@ def bench(
     strict: bool = True,
     trust: Path | None = None,
     profile: bool = False,
+    accelerator: str | None = None,
 ) -> BenchReply:
     """Measure variants in turns on the first golden input; None stands for the best that runs here.
 
-    A variant that does not open is an EngineError, or unless `strict` among the rejected; `trust` as for `open_bundle`.
+    A variant that does not open is an EngineError, or unless `strict` among the rejected; `trust` and `accelerator` as
+    for `open_bundle`.
     """
-    sample = {name: array[:1] for name, array in read_golden(bundle).inputs.items()}
+    sample = read_golden(bundle).first
     with ExitStack() as stack:
-        open_one = partial(open_session, bundle, threads=threads, trust=trust)
+        open_one = partial(open_session, bundle, threads=threads, trust=trust, accelerator=accelerator)
         sessions, rejected = open_each(open_one, variants, stack, strict)
         progress(f"measuring {', '.join(sessions) or 'nothing'}: {warmup} warm-up and {runs} timed runs each")
         calls = {name: _call(session, sample) for name, session in sessions.items()}
@@ -156,7 +158,7 @@ def golden(
 
 def every_variant(bundle: Bundle) -> list[str]:
     """Ids of all variants, the preferred first."""
-    return [variant.id for variant in ranked(bundle.manifest.variants)]
+    return [variant.id for variant in ranked(bundle.manifest)]
 
 
 def open_each(

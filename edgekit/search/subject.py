@@ -24,7 +24,7 @@ from edgekit.planning import Plan, PlannedVariant, plan
 from edgekit.profiles import AUTO, load_target
 from edgekit.project import Project
 from edgekit.search.store import key_of
-from edgekit.states import NOT_IN_A_BUNDLE, check_stateless
+from edgekit.states import NOT_SEARCHED, check_stateless
 
 VALIDATION_ROWS = 1000  # at most; a fifth of less data
 VALIDATION_FRACTION = 0.2
@@ -67,7 +67,7 @@ def load_subject(project: Project, *, allow_code: bool = False) -> Subject:
     model = load(project.model, architecture=project.architecture, allow_code=allow_code, lengths=project.lengths)
     check_names(model.inputs, model.outputs)
     check_float(model)
-    check_stateless(model.model, NOT_IN_A_BUNDLE)
+    check_stateless(model.model, NOT_SEARCHED)
     metric_name = project.data.metric
     if metric_name == "top1":
         need_classes(model, why="metric top1")

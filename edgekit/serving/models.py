@@ -135,6 +135,16 @@ def opened_models(
                     stack.enter_context(open_session(bundle, variant=variant, threads=capacity.threads))
                     for _ in range(capacity.workers)
                 ]
+                _check_stateless(sessions[0], path)
                 models.append(ServedModel(bundle.manifest, sessions, capacity.queue))
                 stack.callback(models[-1].close)
         yield Models(models)
+
+
+def _check_stateless(session: Session, path: Path) -> None:
+    """Raise ConfigError for a model whose answers to one client would depend on the requests of others."""
+    if session.stateful:
+        raise ConfigError(
+            f"{path.name}: '{session.choice.variant}' keeps state from call to call, and requests come from several "
+            "clients: run it with edgekit.open_bundle, a session or a stream for each"
+        )

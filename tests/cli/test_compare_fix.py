@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.calibration import manifest_inputs
+from edgekit.comparison import compare_outputs
 from edgekit.comparison.model_file import describe, run_file
-from edgekit.conversion import Source, find_converter
+from edgekit.conversion import Artifact, Source, find_converter
+from edgekit.data import Data
 from edgekit.exporting import export_source
-from edgekit.loading import load
+from edgekit.loading import LoadedModel, load
+from edgekit.manifest import Provenance
+from edgekit.measuring import MeasuredVariant
+from edgekit.measuring import describe as describe_variant
+from edgekit.packing import pack
+from edgekit.planning import PlannedVariant
+from edgekit.runtime.golden import GoldenVectors
 from tests.conftest import Digits
 
 Run = Callable[..., Any]
@@ -30,6 +39,7 @@ class Planted:
     model: Path
     float_file: Path
     int8: Path
+    bundle: Path  # of both files
     train: Path
     test: Path
 
@@ -46,17 +56,33 @@ def planted(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Planted
     model = trained(digits)
     plant(model)
     model.save(folder / "model.keras")
-    source = export_source(load(folder / "model.keras", trusted=True), folder)
-    files = {
-        precision: convert(source, precision, digits.train["image"][:200], folder) for precision in ("fp32", "int8")
-    }
-    return Planted(folder / "model.keras", files["fp32"], files["int8"], digits.train_file, digits.test_file)
+    loaded = load(folder / "model.keras", trusted=True)
+    source = export_source(loaded, folder)
+    float_file, int8 = (
+        convert(source, precision, digits.train["image"][:200], folder) for precision in ("fp32", "int8")
+    )
+    bundle = folder / "planted-1.0.edgekit"
+    write(bundle, loaded, (float_file, int8), digits.few(2)["image"])
+    return Planted(folder / "model.keras", float_file.path, int8.path, bundle, digits.train_file, digits.test_file)
 
 
-def convert(source: Source, precision: str, images: np.ndarray, folder: Path) -> Path:
+def convert(source: Source, precision: str, images: np.ndarray, folder: Path) -> Artifact:
     path = folder / f"{precision}.tflite"
-    find_converter("tflite").convert(source, precision=precision, calibration={"image": images}, output=path)
-    return path
+    return find_converter("tflite").convert(source, precision=precision, calibration={"image": images}, output=path)
+
+
+def write(bundle: Path, loaded: LoadedModel, artifacts: Iterable[Artifact], images: np.ndarray) -> None:
+    golden = GoldenVectors({"image": images}, loaded.predict({"image": images}))
+    parity = compare_outputs(golden.outputs, golden.outputs)
+    measured = [
+        MeasuredVariant(describe_variant(PlannedVariant("tflite", it.precision, (), ()), it, ()), it, 1.0, parity)
+        for it in artifacts
+    ]
+    inputs = manifest_inputs(loaded.inputs, Data({"image": images}, None, "images"))
+    made = Provenance((), {}, "0" * 64, {})
+    pack(
+        bundle, measured, golden, identity=("planted", "1.0"), model=loaded, inputs=inputs, labels=None, provenance=made
+    )
 
 
 def trained(digits: Digits) -> Any:
@@ -115,11 +141,13 @@ def test_a_planted_outlier_is_found_and_repaired(edgekit: Run, planted: Planted,
 
 
 def test_the_lines_to_paste_make_the_same_file(edgekit: Run, planted: Planted, tmp_path: Path) -> None:
+    """Of two variants of a bundle."""
     import tomllib
 
     output = tmp_path / "fixed.tflite"
     ended = edgekit(
-        "compare", planted.float_file, planted.int8, "--data", planted.test, "--fix", "-o", output,
+        "compare", f"{planted.bundle}#tflite-fp32", f"{planted.bundle}#tflite-int8", "--data", planted.test,
+        "--layers", "--fix", "-o", output,
         "--calibration", planted.train,
     )  # fmt: skip
     assert ended.exit_code == 0

@@ -101,3 +101,33 @@ def test_wrong_words(
     assert ended.exit_code == exit_code
     assert message in ended.stderr
     assert not (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.parametrize("device", [(), ("--device", "local:")])
+@pytest.mark.parametrize("verb", ["run", "bench"])
+def test_the_accelerator_that_is_named_runs_or_is_refused(
+    edgekit: Run, tiny_bundle: Path, inputs: Path, verb: str, device: tuple[str, ...]
+) -> None:
+    given = ("--input", inputs, "--top", 1) if verb == "run" else ("--runs", 2, "--warmup", 0)
+    argv = (verb, tiny_bundle, "--variant", "tflite-fp32", *given, *device)
+    for asked, ran in (("xnnpack", "cpu (XNNPACK)"), ("cpu", "cpu")):
+        found = edgekit(*argv, "--accelerator", asked, "--json").json
+        assert (found["choice"]["accelerator"] if verb == "run" else found["accelerator"]) == ran
+    refused = edgekit(*argv, "--accelerator", "cuda")
+    assert refused.exit_code == 2
+    assert "accelerator 'cuda' was asked for, LiteRT knows cpu, xnnpack and the library" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("run", "--prompt", "Once"), "--accelerator goes with --input: leave it out"),
+        (("bench", "--benchmark-model", "x"), "--accelerator does not go with --benchmark-model: leave one out"),
+    ],
+)
+def test_an_accelerator_of_what_chooses_itself(
+    edgekit: Run, tiny_bundle: Path, argv: tuple[str, ...], message: str
+) -> None:
+    ended = edgekit(argv[0], tiny_bundle, *argv[1:], "--accelerator", "cpu")
+    assert ended.exit_code == 2
+    assert message in ended.stderr

@@ -8,12 +8,13 @@ import pytest
 from edgekit_onnx.graphs import Graph
 from edgekit_onnx.int8 import quantize
 from edgekit_onnx.options import METHODS, ONNXOptions
-from edgekit_onnx.ranges import measure
+from edgekit_onnx.ranges import count, measure
 from edgekit_onnx.rules import check_rules
 from edgekit_onnx.running import run_outputs
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import ConversionError
+from edgekit.ranges import BINS
 
 RNG = np.random.default_rng(5)
 WIDTH = 24
@@ -76,6 +77,21 @@ def test_methods_clip_what_is_rare(network):
     assert limits["min-max"] > 25
     assert max(limits["percentile"], limits["entropy"]) < 15
     assert limits["mse"] <= limits["min-max"]
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-30, 3e30])
+def test_magnitudes_are_counted_as_numpy_counts_them(size):
+    magnitudes = (np.abs(RNG.normal(0, 1, (4, 5000))) * size).astype(np.float32)
+    peak = float(magnitudes.max())
+    expected = np.histogram(magnitudes, BINS, range=(0, peak))[0]
+    moved = np.abs(np.cumsum(count(magnitudes, peak)) - np.cumsum(expected))
+    assert moved.max() <= 2  # those that float32 puts on the other side of an edge
+
+
+def test_what_is_not_a_number_is_not_counted_and_the_least_peak_is():
+    assert count(np.array([0, np.nan, 2], np.float32), 2.0).nonzero()[0].tolist() == [0, BINS - 1]
+    least = float(np.finfo(np.float32).smallest_subnormal)
+    assert count(np.array([0, np.nan, least], np.float32), least).sum() == 2
 
 
 def test_biases_make_up_for_rounded_weights():

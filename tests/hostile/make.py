@@ -272,6 +272,9 @@ def attacks() -> Mapping[str, Attack]:
         ),
         "scale-zero": ("a division by zero", "scale 0.0", told(*quantization, "scale", value=0.0)),
         "zero-point": ("an integer that wraps", "zero point 128", told(*quantization, "zero_point", value=128)),
+        "steps-of-nothing": (
+            "golden sequences of a model that keeps no state", "keeps no state", told("golden", "steps", value=4),
+        ),
         "signatures-last": ("signatures after what they sign", "expected the second", signed(sig, place=3)),
         "signatures-with-spaces": ("signatures in two forms", "canonical", signed(sig.replace(b":", b": "))),
         "signature-too-short": ("no signature at all", "not base64 of 64", signed(one % b"AAAA")),

@@ -136,18 +136,18 @@ LLAMA = {
 }
 
 
-def llama_weights(seed: int = 0, *, tied: bool = True) -> Weights:
+def llama_weights(seed: int = 0, *, tied: bool = True, width: int = 16, inner: int = 40) -> Weights:
     generator = np.random.default_rng(seed)
-    shapes = {"model.embed_tokens": (len(WORDS), 16), "model.norm": (16,)}
+    shapes = {"model.embed_tokens": (len(WORDS), width), "model.norm": (width,)}
     if not tied:
-        shapes["lm_head"] = (len(WORDS), 16)
+        shapes["lm_head"] = (len(WORDS), width)
+    sizes = {"q": width, "k": width // 2, "v": width // 2, "o": width}
     for block in range(2):
         own = f"model.layers.{block}"
-        shapes |= {f"{own}.{part}_layernorm": (16,) for part in ("input", "post_attention")}
-        shapes |= {
-            f"{own}.self_attn.{part}_proj": (size, 16) for part, size in {"q": 16, "k": 8, "v": 8, "o": 16}.items()
-        }
-        shapes |= {f"{own}.mlp.gate_proj": (40, 16), f"{own}.mlp.up_proj": (40, 16), f"{own}.mlp.down_proj": (16, 40)}
+        shapes |= {f"{own}.{part}_layernorm": (width,) for part in ("input", "post_attention")}
+        shapes |= {f"{own}.self_attn.{part}_proj": (size, width) for part, size in sizes.items()}
+        shapes |= {f"{own}.mlp.{part}_proj": (inner, width) for part in ("gate", "up")}
+        shapes[f"{own}.mlp.down_proj"] = (width, inner)
     return {
         f"{name}.weight": (generator.normal(0, 0.4, shape) + float("norm" in name)).astype(np.float32)
         for name, shape in shapes.items()

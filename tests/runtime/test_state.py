@@ -10,13 +10,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgekit.bundle import Bundle
-from edgekit.errors import BundleError, EngineError
+from edgekit.bundle import Bundle, write_bundle
+from edgekit.cli.top import top_classes
+from edgekit.errors import BundleError, DataError, EngineError
 from edgekit.manifest import Binding, State, StateTensor, Variant
 from edgekit.runtime import Session, open_bundle
 from edgekit.runtime.golden import check_golden, read_golden
+from edgekit.runtime.sequences import run_samples
 from edgekit.tensors import Quantization
-from tests.tiny_models import IMAGES, Part, float_tflite, pack
+from tests.tiny_models import IMAGES, Part, float_tflite, manifest_of, pack, parts
 
 
 def summing_onnx(dtype: int = TensorProto.FLOAT) -> bytes:
@@ -170,6 +172,78 @@ class TestIntegers:
         np.testing.assert_array_equal(first, [[6, 7, 8]])  # 5 stands for 0
         went_in = quantization.quantize(other.dequantize(first), "int32")
         np.testing.assert_array_equal(second, np.add(went_in, [[1, 2, 3]]))
+
+
+SEQUENCES = IMAGES.reshape(2, 4, 4)
+SUMS = np.stack([running_sums(steps) for steps in SEQUENCES])
+
+
+class TestSequences:
+    """Samples of several steps, each from the beginning."""
+
+    @pytest.fixture
+    def bundle(self, tmp_path: Path) -> Path:
+        return pack(tmp_path, (summing(),), golden={"scores": SUMS}, steps=4)
+
+    def test_each_begins_anew(self, session: Session) -> None:
+        step(session, 3)
+        outputs = run_samples(session, {"image": SEQUENCES})
+        np.testing.assert_allclose(outputs["scores"], SUMS, atol=1e-5)
+        best = top_classes(outputs, None, 1)  # after the last step
+        assert [ranked.index for (ranked,) in best] == SUMS[:, -1].argmax(axis=1).tolist()
+
+    def test_single_steps_go_on(self, session: Session) -> None:
+        for index, wanted in enumerate(running_sums(IMAGES)):
+            scores = run_samples(session, {"image": IMAGES[index : index + 1]})["scores"]
+            np.testing.assert_allclose(scores[0], wanted, atol=1e-5)
+
+    def test_golden_sequences(self, bundle: Path, session: Session) -> None:
+        with Bundle.open(bundle) as opened:
+            vectors = read_golden(opened)
+            assert (opened.manifest.golden.samples, opened.manifest.golden.steps) == (2, 4)
+        result = check_golden(session, vectors, limit=1e-5)
+        assert (result.passed, result.samples, result.top1_agreement) == (True, 2, 1.0)
+        assert vectors.first["image"].shape == (1, 4)
+        wrong = dataclasses.replace(vectors, outputs={"scores": running_sums(IMAGES).reshape(2, 4, 3)})
+        assert not check_golden(session, wrong, limit=1e-5).passed, "one stream is not two"
+
+    @pytest.mark.parametrize(
+        ("images", "message"),
+        [
+            (SEQUENCES[:0], "sequences: there are none, expected at least 1"),
+            (SEQUENCES[:, :, :3], r"'image' has shape \(2, 4, 3\) float32, expected \(batch, \?, 4\) float32"),
+        ],
+    )
+    def test_sequences_that_are_none(self, session: Session, images: np.ndarray, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            run_samples(session, {"image": images})
+
+    def test_a_model_without_state_has_no_steps(self, tmp_path: Path) -> None:
+        with open_bundle(pack(tmp_path)) as session, pytest.raises(DataError, match="'image' has shape"):
+            run_samples(session, {"image": SEQUENCES})
+
+    @pytest.mark.parametrize("steps", [3, 2])
+    def test_a_manifest_with_other_steps_than_the_vectors(self, bundle: Path, steps: int) -> None:
+        with Bundle.open(bundle) as opened:
+            golden = dataclasses.replace(opened.manifest.golden, steps=steps)
+            opened.manifest = dataclasses.replace(opened.manifest, golden=golden)
+            with pytest.raises(BundleError, match=f"has shape .*, expected {steps} steps in each sample"):
+                read_golden(opened)
+
+    @pytest.mark.parametrize(
+        ("contents", "steps", "message"),
+        [
+            ((summing(),), 0, "the golden samples have 0 steps, expected 1 or more"),
+            (None, 4, "the golden samples are sequences, and variant 'tflite-fp32' keeps no state"),
+        ],
+    )
+    def test_steps_that_cannot_be(
+        self, tmp_path: Path, contents: tuple[Part, ...] | None, steps: int, message: str
+    ) -> None:
+        chosen = parts() if contents is None else contents
+        manifest = manifest_of(tuple(part.variant() for part in chosen), b"", steps=steps)
+        with pytest.raises(BundleError, match=message):
+            write_bundle(tmp_path / "x.edgekit", manifest, {})
 
 
 class TestBundles:

@@ -36,11 +36,7 @@ class Searched:
 
 
 def project_in(folder: Path, digits: Digits) -> Path:
-    """For a target that takes TFLite alone: tf2onnx numbers and merges constants otherwise in each process, so that
-    even two builds of one project differ in their ONNX."""
-    path = write_project(digits, folder, **SETTINGS)
-    path.write_text(path.read_text().replace("[targets.local]", "[targets.android-arm64]"))
-    return path
+    return write_project(digits, folder, **SETTINGS)
 
 
 def edgekit(*argv: object) -> subprocess.CompletedProcess[str]:

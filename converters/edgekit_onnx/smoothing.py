@@ -1,0 +1,139 @@
+"""SmoothQuant: large channels of activations are made smaller, and the weights that meet them larger.
+
+Xiao et al. 2022, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models", (4).
+One scale serves all channels of an activation, so that a few large channels cost the others their steps, while weights
+have a scale for each output. The factors are powers of two: the float model computes what it did, to the last bit. They
+are a node of their own before the products, because the residual of an encoder reads its LayerNorm unscaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.ranges import Feed, snr_db
+from edgekit.tensors import Array
+from edgekit_onnx.graphs import Graph, kernel_axis
+from edgekit_onnx.qdq import constant, round_activations, round_weights
+from edgekit_onnx.running import run_inside
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+PRODUCTS = ("MatMul", "Gemm")
+_STRENGTHS = (0.5, 0.65, 0.8, 0.9)  # the share of a channel's size that moves into the weights
+_LEAST_GAIN_DB = 1.0  # below it the extra node is not worth its time
+_ROWS = 512  # of an activation, by which strengths are judged
+_MOST_BITS = 16  # of a factor's exponent, so that nothing leaves the range of float32
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What samples tell of one activation."""
+
+    peaks: Array  # the largest magnitude of each channel, (channels,)
+    rows: Array  # some of its values, (rows, channels)
+
+
+def smooth(model: ModelProto, nodes: Collection[str], feeds: Sequence[Feed]) -> tuple[ModelProto, tuple[str, ...]]:
+    """A copy in which these nodes read activations that int8 rounds better, and a note on it.
+
+    For each activation the strength is the one whose rounded products are nearest to the float ones. Raises
+    ConversionError when the model does not run on the samples.
+    """
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = Graph(copy)
+    readers = _readers(graph, nodes)
+    gains = list[float]()
+    for tensor, seen in _watch(model, list(readers), feeds).items():
+        kernels = [_kernel(graph, node) for node in readers[tensor]]
+        factors, gain = choose_factors(seen, np.concatenate(kernels, axis=1))
+        if gain >= _LEAST_GAIN_DB:
+            _scale(graph, tensor, readers[tensor], factors)
+            gains.append(gain)
+    if not gains:
+        return model, ()
+    return copy, (
+        f"outliers of {len(gains)} of {len(readers)} activations moved into the weights that read them: "
+        f"their products gain {np.median(gains):.1f} dB (median)",
+    )
+
+
+def choose_factors(seen: Seen, weights: Array) -> tuple[Array, float]:
+    """(factors, gain in dB over none): what each channel is divided by, powers of two, shape (channels,).
+
+    `weights` (channels, outputs) are those of all products that read the activation.
+    """
+    expected = seen.rows @ weights
+
+    def quality(factors: Array) -> float:
+        rounded = round_activations(seen.rows / factors, float((seen.peaks / factors).max()))
+        kernel = round_weights(weights * factors[:, None], axis=1)
+        return snr_db([expected], [rounded @ (kernel.values * kernel.scales)])
+
+    tried = [_factors(seen.peaks, np.abs(weights).max(axis=1), strength) for strength in _STRENGTHS]
+    best = max(tried, key=quality)
+    return best, quality(best) - quality(np.ones_like(best))
+
+
+def _factors(peaks: Array, weights: Array, strength: float) -> Array:
+    """Equation (4), rounded to powers of two; 1 for a channel or a row of zeros."""
+    moved = (peaks > 0) & (weights > 0)
+    exponents = strength * np.log2(np.where(moved, peaks, 1)) - (1 - strength) * np.log2(np.where(moved, weights, 1))
+    factors: Array = np.exp2(np.clip(np.rint(exponents), -_MOST_BITS, _MOST_BITS)).astype(np.float32)
+    return factors
+
+
+def _readers(graph: Graph, nodes: Collection[str]) -> dict[str, list[NodeProto]]:
+    """The products of each activation whose kernels no other node takes."""
+    found: dict[str, list[NodeProto]] = {}
+    for node in graph.nodes(*PRODUCTS):
+        if node.name in nodes and node.input[1] in graph.constants and len(graph.constants[node.input[1]].dims) == 2:
+            found.setdefault(node.input[0], []).append(node)
+    return {
+        tensor: own
+        for tensor, own in found.items()
+        if all(reader in own for node in own for reader in graph.consumers(node.input[1]))
+    }
+
+
+def _watch(model: ModelProto, tensors: list[str], feeds: Sequence[Feed]) -> Mapping[str, Seen]:
+    """What can be smoothed of these activations: all that is not 0 throughout, and finite."""
+    peaks, rows = dict[str, Array](), dict[str, list[Array]]()
+    each = max(1, _ROWS // len(feeds))
+    for values in run_inside(model, tensors, feeds, where="float model"):
+        for name, array in values.items():
+            flat = array.reshape(-1, array.shape[-1])
+            peaks[name] = np.maximum(peaks.get(name, 0), np.abs(flat).max(axis=0, initial=0))
+            rows.setdefault(name, []).append(flat[np.linspace(0, len(flat) - 1, min(each, len(flat))).astype(int)])
+    usable = [name for name, found in peaks.items() if np.all(np.isfinite(found)) and np.any(found)]
+    return {name: Seen(peaks[name], np.concatenate(rows[name])) for name in usable}
+
+
+def _kernel(graph: Graph, node: NodeProto) -> Array:
+    """A product's weights as (channels, outputs)."""
+    weights = graph.array(node.input[1])
+    return weights if kernel_axis(node, 2) == 1 else weights.T
+
+
+def _scale(graph: Graph, tensor: str, readers: Sequence[NodeProto], factors: Array) -> None:
+    """Divide an activation by the factors before these nodes, and multiply their kernels."""
+    from onnx import helper
+
+    smoothed = f"{tensor}_smoothed"
+    multiply = helper.make_node(
+        "Mul", [tensor, constant(graph, f"{smoothed}_by", 1 / factors)], [smoothed], name=f"{smoothed}_Mul"
+    )
+    nodes = graph.model.graph.node
+    nodes.insert(next((index + 1 for index, other in enumerate(nodes) if tensor in other.output), 0), multiply)
+    for node in readers:
+        own = factors[:, None] if kernel_axis(node, 2) == 1 else factors
+        node.input[0] = smoothed
+        node.input[1] = constant(graph, f"{node.input[1]}_smoothed", graph.array(node.input[1]) * own)
+    graph.remove_unused()
