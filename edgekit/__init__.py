@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from edgekit.compression import QuantizeWeights as QuantizeWeights
     from edgekit.compression import TrainingSettings as TrainingSettings
     from edgekit.compression import compress as compress
-    from edgekit.language_pipeline import build_language as build_language
-    from edgekit.language_settings import LanguageSettings as LanguageSettings
+    from edgekit.decoders.building import build_language as build_language
+    from edgekit.decoders.settings import LanguageSettings as LanguageSettings
     from edgekit.loading import load as load
     from edgekit.metadata import InputSettings as InputSettings
     from edgekit.metadata import MetadataSettings as MetadataSettings
@@ -41,7 +41,7 @@ _HOMES = {
     "Distill": "edgekit.compression",
     "Factorize": "edgekit.compression",
     "InputSettings": "edgekit.metadata",
-    "LanguageSettings": "edgekit.language_settings",
+    "LanguageSettings": "edgekit.decoders.settings",
     "LogMel": "edgekit.preprocessing.declared",
     "MetadataSettings": "edgekit.metadata",
     "OutputSettings": "edgekit.metadata",
@@ -53,7 +53,7 @@ _HOMES = {
     "QuantizeWeights": "edgekit.compression",
     "TrainingSettings": "edgekit.compression",
     "build": "edgekit.pipeline",
-    "build_language": "edgekit.language_pipeline",
+    "build_language": "edgekit.decoders.building",
     "compress": "edgekit.compression",
     "find_recipe": "edgekit.search",
     "load": "edgekit.loading",

@@ -9,9 +9,9 @@ from pathlib import Path
 from edgekit.cli import summary
 from edgekit.cli.output import add_allow_code, add_architecture, emit, progress, quiet_tensorflow
 from edgekit.cli.progress import shown_progress
+from edgekit.decoders.settings import is_language_project, load_language_project
 from edgekit.errors import ConfigError
 from edgekit.given import given_format
-from edgekit.language_settings import is_language_project, load_language_project
 from edgekit.project import load_project
 
 
@@ -60,7 +60,7 @@ def _run_language(args: argparse.Namespace) -> int:
         if given:
             raise ConfigError(f"{flag} is not for a project with [language]: leave it out")
     quiet_tensorflow()
-    from edgekit.language_pipeline import build_language_project
+    from edgekit.decoders.building import build_language_project
 
     made = build_language_project(
         project, args.output, device=args.device, allow_code=args.allow_code, progress=shown_progress()

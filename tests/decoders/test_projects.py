@@ -19,7 +19,7 @@ from edgekit.manifest import Language, State, TextTolerance, to_bytes
 from edgekit.runtime import open_bundle
 from edgekit.runtime.golden import write_golden
 from edgekit.runtime.golden_texts import read_golden_texts
-from tests.language.language_projects import write_project
+from tests.decoders.projects import write_project
 from tests.tiny_models import IMAGES, OUTPUTS, Part, expected, float_tflite, manifest_of, member, pack
 
 TEXTS: dict[str, Any] = {

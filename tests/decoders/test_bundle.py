@@ -19,7 +19,7 @@ from edgekit.manifest import TextTolerance
 from edgekit.runtime import Session
 from edgekit.runtime.golden_texts import check_texts, read_golden_texts
 from edgekit.runtime.sampling import Sampling
-from tests.language.language_projects import (
+from tests.decoders.projects import (
     CONTEXT,
     PIECE,
     PROMPT,

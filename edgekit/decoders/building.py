@@ -11,14 +11,9 @@ from edgekit.budgets import Budget, BudgetItem, BudgetVerdict
 from edgekit.build_inputs import name_and_version
 from edgekit.conversion import Converter
 from edgekit.converting import Options, convert_all, converters_for
-from edgekit.decoding import LOGITS, export_decoder
-from edgekit.devices import LOCAL, check_device
-from edgekit.files import fresh_folder, sha256_file, workspace
-from edgekit.language import TOKENS, is_pretrained
-from edgekit.language.caching import cache_shapes
-from edgekit.language_measuring import METRIC, MeasuredText, Reference, measure_texts, perplexity_of
-from edgekit.language_settings import LanguageProject, LanguageSettings, Precisions, plan_language
-from edgekit.language_texts import (
+from edgekit.decoders.measuring import METRIC, MeasuredText, Reference, measure_texts, perplexity_of
+from edgekit.decoders.settings import LanguageProject, LanguageSettings, Precisions, plan_language
+from edgekit.decoders.texts import (
     DecoderInSteps,
     evaluation_data,
     evaluation_tokens,
@@ -26,6 +21,11 @@ from edgekit.language_texts import (
     open_tokenizer,
     stop_tokens,
 )
+from edgekit.decoding import LOGITS, export_decoder
+from edgekit.devices import LOCAL, check_device
+from edgekit.files import fresh_folder, sha256_file, workspace
+from edgekit.language import TOKENS, is_pretrained
+from edgekit.language.caching import cache_shapes
 from edgekit.lengths import Lengths
 from edgekit.loading import load
 from edgekit.manifest import Input, Language, Member

@@ -10,11 +10,11 @@ import numpy as np
 from edgekit.comparison import compare_outputs
 from edgekit.converting import Converted
 from edgekit.data import Data
+from edgekit.decoders.settings import LanguageSettings
+from edgekit.decoders.texts import DecoderInSteps
 from edgekit.decoding import LOGITS
 from edgekit.errors import EngineError
 from edgekit.evaluation import top1
-from edgekit.language_settings import LanguageSettings
-from edgekit.language_texts import DecoderInSteps
 from edgekit.manifest import Input, Language, State, TextTolerance
 from edgekit.measuring import MeasuredVariant, describe, tolerance
 from edgekit.progress import Progress

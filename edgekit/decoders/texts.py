@@ -10,11 +10,11 @@ from typing import Any  # Any: a keras.Model
 import numpy as np
 
 from edgekit.data import Data
+from edgekit.decoders.settings import LanguageSettings
 from edgekit.decoding import LOGITS, POSITION
 from edgekit.errors import ConfigError, DataError
 from edgekit.language import is_pretrained, open_pretrained
 from edgekit.language.caching import cache_shapes, step
-from edgekit.language_settings import LanguageSettings
 from edgekit.loading import LoadedModel, Origin
 from edgekit.runtime.golden_texts import GoldenPrompt
 from edgekit.tensors import Array, TensorSpec

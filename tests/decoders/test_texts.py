@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.decoders.settings import LanguageSettings, load_language_project
+from edgekit.decoders.texts import DecoderInSteps, evaluation_tokens, golden_prompts, open_tokenizer, stop_tokens
 from edgekit.errors import ConfigError, DataError
-from edgekit.language_settings import LanguageSettings, load_language_project
-from edgekit.language_texts import DecoderInSteps, evaluation_tokens, golden_prompts, open_tokenizer, stop_tokens
 from edgekit.loading import load
-from tests.language.language_projects import CONTEXT, PROMPT, SEED, STOP, foretold, numbers, write_project
+from tests.decoders.projects import CONTEXT, PROMPT, SEED, STOP, foretold, numbers, write_project
 from tests.language.pretrained_folders import llama_logits, llama_weights
 
 
