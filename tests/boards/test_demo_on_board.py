@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edgekit.boards import Board
-from edgekit.bundle import Bundle
 from edgekit.cli import main
-from edgekit.devices import deploy, opened_device
-from edgekit.runtime.golden import read_golden
 from tests.demos import demo_bundle
 
-TIMEOUT_S = 1800.0
+pytestmark = pytest.mark.slow  # its int8 outputs: test_virtual_board.py
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +19,6 @@ def demo(kept_board: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return demo_bundle(tmp_path_factory)
 
 
-def test_its_int8_outputs_there_are_those_of_this_machine_bit_for_bit(demo: Path, board: Board) -> None:
-    with Bundle.open(demo) as bundle:
-        images = dict(read_golden(bundle).inputs)
-    with opened_device(board.url) as there, opened_device("local:") as here:
-        runs = [
-            deploy(demo, device, timeout_s=TIMEOUT_S).run(images, variant="tflite-int8") for device in (there, here)
-        ]
-    assert {run.choice.accelerator for run in runs} == {"cpu (XNNPACK)"}
-    for name, output in runs[0].outputs.items():
-        np.testing.assert_array_equal(output, runs[1].outputs[name])
-
-
-@pytest.mark.slow
 def test_every_device_test_of_it_passes_there(demo: Path, board: Board, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["test", str(demo), "--device", board.url, "--require-device", "--json"]) == 0
     report = json.loads(capfd.readouterr().out)

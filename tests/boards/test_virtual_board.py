@@ -7,10 +7,12 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit import boards
 from edgekit.boards import Board
+from edgekit.bundle import Bundle
 from edgekit.cli import main
 from edgekit.devices import DeployedBundle, deploy, opened_device
 from edgekit.devices.facts import probe_facts
@@ -20,9 +22,11 @@ from edgekit.devices.testing import run_device_tests
 from edgekit.devices.transport import checked
 from edgekit.errors import DeviceError, DeviceFullError, EngineError, HostKeyError
 from edgekit.files import sha256_file
+from edgekit.runtime.golden import read_golden
 from edgekit.runtime.survey import GoldenReply
 from tests.boards.keeping import FRESH
 from tests.boards.whole import look
+from tests.demos import demo_bundle
 
 MIB = 1 << 20
 BARE = "printf '#!/bin/sh\\nexec python3 -S \"$@\"\\n' > /opt/bare && chmod 755 /opt/bare"  # without its packages
@@ -41,6 +45,19 @@ def test_what_it_is(device: SshTransport) -> None:
 
 def clock(device: SshTransport) -> float:
     return float(device.run(["date", "+%s"], timeout_s=60).stdout)
+
+
+def test_int8_outputs_of_the_demo_are_those_of_this_machine_bit_for_bit(
+    board: Board, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    demo = demo_bundle(tmp_path_factory)
+    with Bundle.open(demo) as bundle:
+        images = dict(read_golden(bundle).inputs)
+    with opened_device(board.url) as there, opened_device("local:") as here:
+        runs = [deploy(demo, device).run(images, variant="tflite-int8") for device in (there, here)]
+    assert {run.choice.accelerator for run in runs} == {"cpu (XNNPACK)"}
+    for name, output in runs[0].outputs.items():
+        np.testing.assert_array_equal(output, runs[1].outputs[name])
 
 
 def test_device_tests_pass_there_and_latency_skips(

@@ -155,7 +155,6 @@ def test_integers_go_on_too(
         (("--to", "tflite"), "'stream' keeps state from call to call ('words', 'sentence'): choose --state variables"),
         (("--to", "onnx", "--dynamic-batch"), "settings of --to onnx: unknown key 'dynamic_batch'"),
         (("--to", "onnx", "--state", "variables"), "--to onnx has no variables: choose --state inputs-outputs"),
-        (("--to", "tensorrt", "--state", "variables"), "--state is for --to tflite and onnx, not tensorrt: leave it"),
         (("--to", "tflite", "--state", "vars"), "state is 'vars'; did you mean 'variables'?"),
         (
             ("--to", "tflite", "--state", "variables", "--dynamic-batch"),
@@ -172,6 +171,14 @@ def test_a_state_that_cannot_be_had(
     assert ended.exit_code == 2
     assert message in ended.stderr
     assert not Path(f"x.{argv[1]}").exists()
+
+
+def test_an_engine_has_no_state(edgekit: Run, tmp_path: Path) -> None:
+    stream(unroll=False).save(tmp_path / "stream.keras")
+    argv = ("--to", "tensorrt", "--state", "inputs-outputs", "-o", tmp_path / "x.engine")
+    ended = edgekit("convert", tmp_path / "stream.keras", *argv)
+    assert ended.exit_code == 2
+    assert "--state is for --to tflite and onnx, not tensorrt: leave it out" in ended.stderr
 
 
 def test_a_model_with_state_is_not_compared(edgekit: Run, tmp_path: Path) -> None:
