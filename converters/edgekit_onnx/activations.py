@@ -11,6 +11,7 @@ import numpy as np
 from edgekit.tensors import Array, Quantization
 from edgekit.tracing import INPUT_OPERATOR, Grid, Kernel, TracedTensor, canonical, input_key, is_generated, output_key
 from edgekit_onnx.graphs import KERNEL_AXES, QUANTIZERS, Graph, bodies, kernel_axis, taken_names
+from edgekit_onnx.smoothing import is_smoothing
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -40,7 +41,7 @@ class Activation:
 
 
 def list_activations(graph: Graph) -> dict[str, Activation]:
-    """By tensor name, in execution order; Q/DQ pairs belong to the tensor before them."""
+    """By tensor name, in execution order; Q/DQ pairs belong to the tensor before them, but for a smoothed one's."""
     types = _element_types(graph)
     pairs = dict(_pairs(graph))
     hidden = {node.output[0] for node in graph.nodes(*QUANTIZERS)}
@@ -51,6 +52,9 @@ def list_activations(graph: Graph) -> dict[str, Activation]:
             continue
         pair = pairs.get(name)
         seen, grid = (name, None) if pair is None else (pair.output[0], _grid(graph, pair))
+        if node is not None and is_smoothing(node):
+            keys[name] = keys[seen] = keys[node.input[0]]
+            continue
         keys[name] = keys[seen] = _key(graph, name, node, keys)
         found[name] = Activation(name, keys[name], seen, grid, types[name], node)
     return found

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 PRODUCTS = ("MatMul", "Gemm")
+_SUFFIX = "_smoothed"
 _STRENGTHS = (0.5, 0.65, 0.8, 0.9)  # the share of a channel's size that moves into the weights
 _LEAST_GAIN_DB = 1.0  # below it the extra node is not worth its time
 _ROWS = 512  # of an activation, by which strengths are judged
@@ -63,6 +64,11 @@ def smooth(model: ModelProto, nodes: Collection[str], feeds: Sequence[Feed]) -> 
         f"outliers of {len(gains)} of {len(readers)} activations moved into the weights that read them: "
         f"their products gain {np.median(gains):.1f} dB (median)",
     )
+
+
+def is_smoothing(node: NodeProto) -> bool:
+    """Whether a node divides an activation by its factors: no layer of the model's."""
+    return node.op_type == "Mul" and node.output[0] == f"{node.input[0]}{_SUFFIX}"
 
 
 def choose_factors(seen: Seen, weights: Array) -> tuple[Array, float]:
@@ -126,7 +132,7 @@ def _scale(graph: Graph, tensor: str, readers: Sequence[NodeProto], factors: Arr
     """Divide an activation by the factors before these nodes, and multiply their kernels."""
     from onnx import helper
 
-    smoothed = f"{tensor}_smoothed"
+    smoothed = f"{tensor}{_SUFFIX}"
     multiply = helper.make_node(
         "Mul", [tensor, constant(graph, f"{smoothed}_by", 1 / factors)], [smoothed], name=f"{smoothed}_Mul"
     )
@@ -135,5 +141,5 @@ def _scale(graph: Graph, tensor: str, readers: Sequence[NodeProto], factors: Arr
     for node in readers:
         own = factors[:, None] if kernel_axis(node, 2) == 1 else factors
         node.input[0] = smoothed
-        node.input[1] = constant(graph, f"{node.input[1]}_smoothed", graph.array(node.input[1]) * own)
+        node.input[1] = constant(graph, f"{node.input[1]}{_SUFFIX}", graph.array(node.input[1]) * own)
     graph.remove_unused()

@@ -63,7 +63,7 @@ def test_keras_is_not_needed(torch_digits: TorchDigits, tmp_path: Path) -> None:
         (("--to", "tflite", "-o", "x.tflite"), "digits.onnx cannot become tflite: a file that is converted already is"),
         (
             ("--to", "onnx", "--state", "variables", "-o", "x.onnx"),
-            "--state is for --to tflite, not onnx: leave it out",
+            "--to onnx has no variables: choose --state inputs-outputs",
         ),
         (
             ("--to", "onnx", "--signature", "a", "-o", "x.onnx"),

@@ -102,7 +102,7 @@ def test_a_broken_rule_stops_it(edgekit: Run, tmp_path: Path) -> None:
         (("--target", "rtx-4091"), "unknown target 'rtx-4091'; did you mean 'rtx-4090'?"),
         (("--precision", "int8"), "conv.onnx is fp32, and an ONNX file is built as it is: convert it to onnx int8"),
         (("--block-size", "32"), "settings of --to tensorrt: unknown key 'block_size'"),
-        (("--state", "variables"), "--state is for --to tflite, not tensorrt: leave it out"),
+        (("--state", "variables"), "--state is for --to tflite and onnx, not tensorrt: leave it out"),
     ],
 )
 def test_a_wrong_request(edgekit: Run, onnx_file: Path, tmp_path: Path, argv: tuple[str, ...], message: str) -> None:
