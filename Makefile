@@ -16,7 +16,7 @@ demo: $(VENV)/.host  ## set up what a build machine needs and run the main job
 	$(RUN)/edgekit demo -o $(OUT)
 
 test: $(VENV)/.dev  ## set up what a developer needs and run the tests
-	$(RUN)/pytest -n $(WORKERS) --dist loadfile
+	$(RUN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.dev  ## the proofs that take minutes each: large architectures, several seeds
 	$(RUN)/pytest -m slow

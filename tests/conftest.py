@@ -13,6 +13,12 @@ import pytest
 from edgekit.loading import LoadedModel
 
 TRAIN = 1500  # of the 1,797 digits
+LONGEST = "test_demo.py"  # ten minutes, and others wait for its bundle
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest file, or one worker is still at it when the other has long ended."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
 
 
 @dataclass(frozen=True)
