@@ -145,7 +145,7 @@ def _peaks(source: Path, wanted: set[str], feeds: Sequence[Feed]) -> dict[str, A
         for name, array in values:
             if name in wanted:
                 peaks = np.abs(array).reshape(-1, array.shape[-1]).max(axis=0)
-                found[name] = np.maximum(found.get(name, peaks), peaks)
+                found[name] = np.maximum(found[name], peaks) if name in found else peaks
     return found
 
 

@@ -98,10 +98,10 @@ class DecoderInSteps:
     def _begin(self, tokens: Array) -> tuple[Array, Any]:
         """(the scores after each token, what is kept)."""
         model = self.loaded.model
-        empty = {
-            shape.layer: (np.zeros((1, shape.groups, self.context, shape.size), np.float32),) * 2
-            for shape in cache_shapes(model)
-        }
+        empty = {}
+        for shape in cache_shapes(model):
+            nothing = np.zeros((1, shape.groups, self.context, shape.size), np.float32)
+            empty[shape.layer] = (nothing, nothing)
         output, caches = step(model, tokens[None], np.int32(0), empty)
         return np.asarray(output)[0], caches
 
@@ -125,9 +125,10 @@ def stop_tokens(settings: LanguageSettings, model: Path, tokenizer: Tokenizer) -
     folder = open_pretrained(model)
     told = (folder.json(_GENERATION) or {}).get("eos_token_id", folder.config.get("eos_token_id"))
     found = told if isinstance(told, list) else [told]
-    if not all(isinstance(token, int) for token in found):
+    numbers = tuple(token for token in found if isinstance(token, int))
+    if len(numbers) != len(found):
         raise ConfigError(f'{model}: eos_token_id is {told!r}: give stop = ["</s>"] in [language]')
-    return tuple(found)
+    return numbers
 
 
 def evaluation_data(tokens: Sequence[int], decoder: DecoderInSteps, where: str) -> Data:
