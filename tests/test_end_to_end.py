@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import shutil
 import zipfile
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -28,49 +27,8 @@ from tests.conftest import Digits
 from tests.converters.pbtxt_reader import read_config
 from tests.converters.triton_python import run_python_model
 from tests.report.test_schema import problems
+from tests.tiny_project import PROJECT, write_project
 
-PROJECT = """\
-name = "tiny"
-version = "0.1.0"
-model = "digits.keras"
-labels = "labels.txt"
-
-[data]
-train = "train.npz"
-evaluation = "test.npz"
-
-[[compress]]
-step = "distill"
-width = 0.75
-epochs = 2
-
-[[compress]]
-step = "prune"
-sparsity = 0.5
-epochs = 2
-
-[[compress]]
-step = "quantize-aware"
-epochs = 1
-
-[targets.android-arm64]
-[targets.jetson-orin-nano]
-[targets.local]
-
-[metadata]
-description = "Digits of 8 by 8 pixels."
-author = "edgekit's tests"
-license = "Apache-2.0"
-
-[preprocessing.image.picture]
-resize = [8, 8]
-color = "grayscale"
-mean = [0]
-std = [255]
-
-[budget]
-max_bytes = 100_000
-"""
 VARIANTS = ["tflite-int8", "tflite-fp16", "tflite-fp32", "onnx-int8", "onnx-fp16", "onnx-fp32"]
 
 
@@ -82,14 +40,6 @@ class Built:
     @property
     def bundle(self) -> Path:
         return self.folder / "tiny-0.1.0.edgekit"
-
-
-def write_project(folder: Path, digits: Digits, text: str = PROJECT) -> Path:
-    for source in (digits.model, digits.train_file, digits.test_file):
-        shutil.copy(source, folder / source.name)
-    (folder / "labels.txt").write_text("".join(f"{digit}\n" for digit in range(10)))
-    (folder / "project.toml").write_text(text)
-    return folder / "project.toml"
 
 
 @pytest.fixture(scope="session")

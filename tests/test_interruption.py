@@ -13,7 +13,7 @@ import pytest
 from edgekit.bundle import Bundle
 from edgekit.cli import main
 from tests.conftest import Digits
-from tests.test_end_to_end import write_project
+from tests.tiny_project import write_project
 
 PROJECT = """\
 name = "tiny"

@@ -24,8 +24,7 @@ from edgekit.errors import DeviceError
 from tests.boards.keeping import FRESH
 from tests.boards.whole import look
 from tests.devices.sshd import Board as Sshd
-from tests.devices.sshd import make_board
-from tests.devices.sshd import why_not as why_no_sshd
+from tests.devices.sshd import served
 
 pytestmark = pytest.mark.slow
 
@@ -44,13 +43,8 @@ def chance() -> random.Random:
 
 @pytest.fixture
 def sshd(tmp_path: Path) -> Iterator[Sshd]:
-    reason = why_no_sshd()
-    if reason is not None:
-        pytest.skip(reason)
-    own = make_board(tmp_path)
-    own.start()
-    yield own
-    own.stop()
+    with served(tmp_path) as own:
+        yield own
 
 
 def attempt(url: str, bundle: Path) -> Exception | None:

@@ -13,7 +13,7 @@ from edgekit.devices.ssh import SshTransport
 from tests.devices import adbd
 from tests.devices import phone as phones
 from tests.devices.phone import Phone, adb_server, make_phone
-from tests.devices.sshd import Board, make_board, why_not
+from tests.devices.sshd import Board, served
 from tests.tiny_models import pack
 
 
@@ -25,13 +25,8 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def running_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     """An sshd of this session."""
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    board = make_board(tmp_path_factory.mktemp("sshd"))
-    board.start()
-    yield board
-    board.stop()
+    with served(tmp_path_factory.mktemp("sshd")) as board:
+        yield board
 
 
 @pytest.fixture
@@ -44,13 +39,8 @@ def local_device() -> Iterator[LocalTransport]:
 @pytest.fixture
 def board(tmp_path: Path) -> Iterator[Board]:
     """An sshd of one test, which may be cut and stopped."""
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    own = make_board(tmp_path)
-    own.start()
-    yield own
-    own.stop()
+    with served(tmp_path) as own:
+        yield own
 
 
 @pytest.fixture(scope="session")

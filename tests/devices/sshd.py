@@ -8,9 +8,12 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 DEADLINE_S = 20.0
 
@@ -108,6 +111,18 @@ def make_board(folder: Path) -> Board:
     )
     write_config(board)
     return board
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Board]:
+    """A board that answers while this lasts; a test skips where there is no sshd."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    board = make_board(folder)
+    board.start()
+    yield board
+    board.stop()
 
 
 def know(board: Board, public: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from edgekit.report.assemble import slow_note
 from edgekit.runtime.timing import Timing, summarize
-from tests.test_bundle import example_manifest
+from tests.bundle_parts import example_manifest
 
 VARIANT = example_manifest().variants[0]
 
