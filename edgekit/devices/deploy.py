@@ -14,7 +14,7 @@ from edgekit.devices.facts import probe_facts
 from edgekit.devices.native import deploy_native
 from edgekit.devices.pushing import push_all, push_by_content, remove
 from edgekit.devices.remedies import what_is_missing
-from edgekit.devices.replies import read_reply
+from edgekit.devices.replies import read_reply, spoken
 from edgekit.devices.transport import Transport
 from edgekit.devices.vendoring import push_wheels
 from edgekit.devices.zipapp import write_zipapp
@@ -200,7 +200,7 @@ class ZipappBundle:
         timeout_s = self.timeout_s + engines * BUILD_TIMEOUT_S
         path = ["env", f"PYTHONPATH={':'.join(self.wheels)}"] if self.wheels else []
         argv = [*path, self.python, self.runtime, *arguments]
-        result = self.device.run(argv, timeout_s=timeout_s)
+        result = self.device.run(argv, timeout_s=timeout_s, heard=spoken(self.device.listener))
         try:
             reply = read_reply(result, self.device.url)
         except (EngineError, DeviceError) as problem:

@@ -13,7 +13,7 @@ from typing import Any  # Any: JSON
 import numpy as np
 
 from edgekit.devices.pushing import FOLDER, push_by_content, remove
-from edgekit.devices.replies import read_reply
+from edgekit.devices.replies import read_reply, spoken
 from edgekit.devices.transport import Transport
 from edgekit.errors import EngineError
 from edgekit.manifest import Binding
@@ -70,8 +70,9 @@ class NativePhone:
 
     def ask(self, *words: str) -> dict[str, Any]:
         """The runner's reply. Raises what it reports, or DeviceError."""
-        result = self.device.run([*self.command, *words], timeout_s=self.timeout_s)
-        return read_reply(result, self.device.url)
+        device = self.device
+        result = device.run([*self.command, *words], timeout_s=self.timeout_s, heard=spoken(device.listener))
+        return read_reply(result, device.url)
 
 
 @dataclass(frozen=True)

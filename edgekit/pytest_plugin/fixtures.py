@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edgekit.devices import DeployedBundle, DeviceRun, Transport
     from edgekit.devices.deploy import ZipappBundle
     from edgekit.devices.traits import Traits
+    from edgekit.devices.transport import Heard
     from edgekit.manifest import Variant
     from edgekit.runtime.golden import GoldenResult
     from edgekit.runtime.golden_texts import TextResult
@@ -61,6 +63,8 @@ def edgekit_device(request: pytest.FixtureRequest) -> Iterator[Transport]:
         harness.devices[url].broken = str(problem)
         pytest.skip(f"no device: {problem}")
     harness.leases[url] = lease
+    if options.live:
+        device.listener = _screen(request.config, url)
     yield device
     harness.leases.pop(url)
     leased.__exit__(None, None, None)
@@ -203,6 +207,20 @@ def edgekit_record(
             record_property(f"{variant}.{name}", value)
 
     return record
+
+
+def _screen(config: pytest.Config, url: str) -> Heard:
+    """Lines among pytest's own, whatever is captured; a worker of pytest-xdist has no terminal."""
+    from edgekit.devices.transport import line_of, logged
+
+    terminal, capture = map(config.pluginmanager.get_plugin, ("terminalreporter", "capturemanager"))
+
+    def heard(line: str) -> None:
+        with nullcontext() if capture is None else capture.global_and_fixture_disabled():  # as pytest's own live logs
+            terminal.write_line(line_of(url, line))
+            terminal.flush()
+
+    return logged if terminal is None else heard
 
 
 def _state(request: pytest.FixtureRequest, deployed: DeployedBundle) -> OnDevice:

@@ -27,7 +27,7 @@ from edgekit.runtime.profiling import Profile
 from edgekit.runtime.session import Session
 from edgekit.runtime.timing import Stages, Timing, measure
 
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 
 
 @dataclass(frozen=True)
