@@ -133,16 +133,12 @@ def edgekit_variant(request: pytest.FixtureRequest, edgekit_bundle: Bundle, edge
 
 
 @pytest.fixture
-def edgekit_golden(
-    request: pytest.FixtureRequest, edgekit_deployed: DeployedBundle, edgekit_variant: Variant
-) -> GoldenResult:
-    """The variant held to the golden outputs there; asked once for all tests."""
+def edgekit_golden(edgekit_golden_run: DeviceRun, edgekit_bundle: Bundle, edgekit_variant: Variant) -> GoldenResult:
+    """What the variant gave there, held to the golden outputs here: starting it once more would cost most of a test."""
+    from edgekit.runtime.golden import judge, read_golden
 
-    def ask() -> GoldenResult:
-        (result,) = edgekit_deployed.golden(edgekit_variant.id).results
-        return result
-
-    return _once(request, edgekit_deployed, edgekit_variant.id, "golden", ask)
+    run, limit = edgekit_golden_run, edgekit_variant.golden_tolerance
+    return judge(run.choice, run.outputs, read_golden(edgekit_bundle), limit=limit)
 
 
 @pytest.fixture
