@@ -66,8 +66,7 @@ def watch(folder: str, timeout_s: float, argv: tuple[str, ...]) -> None:
     status: dict[str, object] = {"exit_code": None, "timed_out": False, "problem": None}
     try:
         pid = begin(argv, folder)
-        with open(f"{folder}/pid", "w") as stream:
-            stream.write(str(pid))
+        write(f"{folder}/pid", str(pid))
         status["exit_code"] = wait(pid, start + timeout_s)
         status["timed_out"] = status["exit_code"] is None
         kill_group(pid)
@@ -76,8 +75,7 @@ def watch(folder: str, timeout_s: float, argv: tuple[str, ...]) -> None:
     except OSError as problem:
         status["problem"] = problem.strerror or str(problem)
     status["elapsed_s"] = time.monotonic() - start
-    with open(f"{folder}/status.part", "w") as stream:
-        stream.write(json.dumps(status))
+    write(f"{folder}/status.part", json.dumps(status))
     os.replace(f"{folder}/status.part", f"{folder}/status.json")
     os._exit(0)
 
@@ -105,6 +103,18 @@ def wait(pid: int, deadline: float) -> int | None:
         signal.sigtimedwait(ENDED, left_s)
 
 
+def write(path: str, text: str) -> None:
+    """A small file."""
+    with open(path, "w") as stream:
+        stream.write(text)
+
+
+def read(path: str) -> str:
+    """What `write` has written."""
+    with open(path) as stream:
+        return stream.read()
+
+
 def follow(folder: str, offsets: dict[str, int]) -> None:
     """Tell what the command has written from the offsets on, until its status is there and all is told."""
     while True:
@@ -112,8 +122,7 @@ def follow(folder: str, offsets: dict[str, int]) -> None:
         for name in offsets:
             tell(f"{folder}/{name}", name, offsets)
         if ended:
-            with open(f"{folder}/status.json") as stream:
-                say(ended=json.load(stream))
+            say(ended=json.loads(read(f"{folder}/status.json")))
             return
         time.sleep(EVERY_S)
 
@@ -133,8 +142,7 @@ def kill(identity: str) -> None:
     """End a command before its time; one that has ended is no error."""
     folder = f"{RUNS}/{identity}"
     if os.path.exists(f"{folder}/pid") and not os.path.exists(f"{folder}/status.json"):
-        with open(f"{folder}/pid") as stream:
-            kill_group(int(stream.read()))
+        kill_group(int(read(f"{folder}/pid")))
     say(killed=identity)
 
 

@@ -210,13 +210,15 @@ def _screen(config: pytest.Config, url: str) -> Heard:
     from edgekit.devices.transport import line_of, logged
 
     terminal, capture = map(config.pluginmanager.get_plugin, ("terminalreporter", "capturemanager"))
+    if terminal is None:
+        return logged
 
     def heard(line: str) -> None:
         with nullcontext() if capture is None else capture.global_and_fixture_disabled():  # as pytest's own live logs
             terminal.write_line(line_of(url, line))
             terminal.flush()
 
-    return logged if terminal is None else heard
+    return heard
 
 
 def _state(request: pytest.FixtureRequest, deployed: DeployedBundle) -> OnDevice:
