@@ -28,6 +28,10 @@ run() {
         shift
     done
     shift
+    if ! command -v setsid > /dev/null 2>&1; then
+        echo "problem there is no setsid, under which commands run (Android has it; Debian: util-linux)"
+        return
+    fi
     mkdir -p "$RUNS"
     if mkdir "$RUNS/$id" 2> /dev/null; then
         sweep

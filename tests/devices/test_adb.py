@@ -301,6 +301,11 @@ class TestFaults:
             device.run(["sleep", "1618"], timeout_s=600)
         assert waits_for(lambda: not phone.runs("sleep 1618"))
 
+    def test_a_board_without_what_watches_need(self, device: AdbTransport, phone: Phone) -> None:
+        (phone.root / "system/bin/setsid").unlink()
+        with pytest.raises(DeviceError, match=r"cannot start true: there is no setsid.*Debian: util-linux"):
+            device.run(["true"], timeout_s=60)
+
     def test_no_space_there(self, device: AdbTransport, phone: Phone, tmp_path: Path) -> None:
         """A small file system inside adbd's own mount namespace."""
         small = f"mkdir -p {phone.home}/edgekit && mount -t tmpfs -o size=1m tmpfs {phone.home}/edgekit"
