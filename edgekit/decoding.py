@@ -2,15 +2,21 @@
 
 `prefill` reads a piece of a prompt and gives no scores, `decode` reads one token and gives the scores of the next. Both
 work on the same keys and values, which stay inside the file's variables: nobody hands them in and out.
+
+The SavedModel takes the model's matrices as inputs, and they lie beside it: TensorFlow's converter keeps a copy of each
+constant for every form that it passes through, ten times the model and more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any  # Any: TensorFlow's tensors, which have no types
+from typing import Any  # Any: TensorFlow's tensors and Keras's variables, which have no types
+
+import numpy as np
 
 from edgekit.conversion import VARIABLES, Source
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, OutputError
 from edgekit.exporting import check_float, save_functions
 from edgekit.language.caching import cache_shapes, step
 from edgekit.loading import LoadedModel, import_keras
@@ -20,6 +26,9 @@ from edgekit.tensors import TensorSpec
 DECODE = "decode"
 POSITION, NEXT, LOGITS = "position", "next", "logits"
 DEFAULT_PREFILL = 32
+_MATRIX = "matrix_"  # the name of an input that becomes a constant, before its number
+_RANK = 2  # of a matrix; what has less is small, and stays in the SavedModel
+_TABLE = "embeddings"  # what Keras calls a table whose rows are looked up
 
 
 def export_decoder(loaded: LoadedModel, work: Path, *, context: int, prefill: int = DEFAULT_PREFILL) -> Source:
@@ -43,19 +52,26 @@ def export_decoder(loaded: LoadedModel, work: Path, *, context: int, prefill: in
         for shape in shapes
     }
 
-    def run(tokens: Any, position: Any) -> Any:
+    matrices = {
+        f"{_MATRIX}{number}": variable
+        for number, variable in enumerate(loaded.model.variables)
+        if len(variable.shape) >= _RANK
+    }
+
+    def run(tokens: Any, position: Any, given: Mapping[str, Any]) -> Any:
         caches = {layer: (keys.value, values.value) for layer, (keys, values) in kept.items()}
-        outputs, after = step(loaded.model, tokens, position[0], caches, one_table=True)
+        with keras.StatelessScope([(matrices[name], _as_held(matrices[name], given[name])) for name in given]):
+            outputs, after = step(loaded.model, tokens, position[0], caches)
         for layer, pair in after.items():
             for variable, new in zip(kept[layer], pair, strict=True):
                 variable.assign(new)
         return outputs
 
-    def decode(tokens: Any, position: Any) -> dict[str, Any]:
-        return {LOGITS: run(tokens, position)[:, -1]}
+    def decode(tokens: Any, position: Any, **given: Any) -> dict[str, Any]:
+        return {LOGITS: run(tokens, position, given)[:, -1]}
 
-    def read(tokens: Any, position: Any) -> dict[str, Any]:
-        run(tokens, position)
+    def read(tokens: Any, position: Any, **given: Any) -> dict[str, Any]:
+        run(tokens, position, given)
         return {NEXT: position + prefill}
 
     tokens_name = loaded.inputs[0].name
@@ -63,10 +79,37 @@ def export_decoder(loaded: LoadedModel, work: Path, *, context: int, prefill: in
     outputs = (TensorSpec(LOGITS, (None, loaded.outputs[0].shape[-1]), loaded.outputs[0].dtype),)
     longer = (TensorSpec(tokens_name, (None, prefill), "int32"), inputs[1])
     folder = work / "float-saved-model"
-    variables = [*loaded.model.variables, *(variable for pair in kept.values() for variable in pair)]
-    save_functions(loaded.name, folder, {DECODE: (decode, inputs), PREFILL: (read, longer)}, variables)
+    held = [variable for variable in loaded.model.variables if len(variable.shape) < _RANK]
+    variables = [*held, *(variable for pair in kept.values() for variable in pair)]
+    functions = {DECODE: (decode, inputs), PREFILL: (read, longer)}
+    constants = _written(matrices, work / "constants")
+    save_functions(loaded.name, folder, functions, variables, constants=constants)
     names = tuple(dict.fromkeys(layer.name for layer in loaded.model._flatten_layers(include_self=False)))
     return Source(
         loaded.name, inputs, outputs, folder, None, work, names,
-        state=VARIABLES, signature=DECODE, other_signatures=(PREFILL,),
+        state=VARIABLES, signature=DECODE, other_signatures=(PREFILL,), constants=work / "constants",
     )  # fmt: skip
+
+
+def _is_turned(variable: Any) -> bool:
+    """Whether a matrix is given as TFLite stores it, (out, in): all but tables, whose rows are looked up."""
+    return len(variable.shape) == _RANK and variable.name != _TABLE
+
+
+def _as_held(variable: Any, given: Any) -> Any:
+    return import_keras().ops.transpose(given) if _is_turned(variable) else given
+
+
+def _written(variables: Mapping[str, Any], folder: Path) -> tuple[TensorSpec, ...]:
+    """What is in the folder, where each variable gets an .npy file."""
+    found = []
+    try:
+        folder.mkdir()
+        for name, variable in variables.items():  # one at a time: their copies together would be as large as the model
+            values = variable.numpy()
+            values = values.T if _is_turned(variable) else values
+            np.save(folder / f"{name}.npy", values)
+            found.append(TensorSpec(name, values.shape, str(values.dtype)))
+    except OSError as problem:
+        raise OutputError(f"cannot write {folder}: {problem.strerror}; free some space") from problem
+    return tuple(found)
