@@ -49,7 +49,7 @@ def parse_lengths(inputs: Sequence[Any], lengths: Lengths) -> tuple[Shapes, ...]
 
 
 def at_shapes(model: Any, chosen: Shapes) -> Any:
-    """A copy of a Functional model, with the same weights, whose inputs have these shapes. Raises ModelError."""
+    """A Functional model of the same layers, with their weights, whose inputs have these shapes. Raises ModelError."""
     keras = import_keras()
     inputs = [
         keras.Input(
@@ -60,11 +60,10 @@ def at_shapes(model: Any, chosen: Shapes) -> Any:
         for tensor in model.inputs
     ]
     try:
-        made = keras.models.clone_model(model, keras.tree.pack_sequence_as(model._inputs_struct, inputs))
-        made.set_weights(model.get_weights())
+        packed = keras.tree.pack_sequence_as(model._inputs_struct, inputs)
+        return keras.models.clone_model(model, packed, clone_function=lambda layer: layer)
     except Exception as problem:  # Keras raises whatever its layers raise
         raise ModelError(f"'{model.name}' cannot be built for {chosen.name}: {said(problem)}") from problem
-    return made
 
 
 def way_out(name: str, shape: Sequence[int | None]) -> str:

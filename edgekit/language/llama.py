@@ -43,17 +43,21 @@ class DecoderSizes:
             raise ModelError(f"a head has size {self.head_size}, expected an even number: positions rotate pairs")
 
 
-def build_decoder(sizes: DecoderSizes, *, name: str = "decoder") -> Any:
+def build_decoder(sizes: DecoderSizes, *, name: str = "decoder", fresh: bool = True) -> Any:
     """The Keras model with fresh weights.
 
-    `tokens` (batch, length) int32 in, `logits` (batch, length, vocabulary) out.
+    `tokens` (batch, length) int32 in, `logits` (batch, length, vocabulary) out. Unless `fresh`, the table is all zero,
+    for whoever sets it: to draw random numbers takes several times its memory.
     """
     from edgekit.language.layers import RotaryAttention
 
     keras = import_keras()
     layers = keras.layers
     tokens = keras.Input((None,), dtype="int32", name=TOKENS)
-    table = layers.ReversibleEmbedding(sizes.vocabulary, sizes.width, tie_weights=sizes.tied, name="embedding")
+    table = layers.ReversibleEmbedding(
+        sizes.vocabulary, sizes.width, tie_weights=sizes.tied,
+        embeddings_initializer="uniform" if fresh else "zeros", name="embedding",
+    )  # fmt: skip
     x = table(tokens)
     for block in range(sizes.blocks):
         attention = RotaryAttention(
@@ -76,7 +80,7 @@ def build_llama(folder: PretrainedFolder) -> Any:
     """The decoder of a folder with its weights. Raises ModelError for weights that do not fit the config."""
     sizes = _sizes(folder)
     folder.check(dict(tensor_shapes(sizes)))
-    model = build_decoder(sizes, name="decoder")
+    model = build_decoder(sizes, name="decoder", fresh=False)
     for layer, names in _layers(sizes, range(sizes.blocks)):
         model.get_layer(layer).set_weights([_turned(name, folder.tensor(name)) for name in names])
     return model

@@ -32,32 +32,40 @@ def arrays() -> dict[str, np.ndarray]:
         "table": generator.normal(size=(VOCABULARY, WIDTH)).astype(np.float32),
         "kernel": generator.normal(size=(WIDTH, 2 * WIDTH)).astype(np.float32),
         "narrow": generator.normal(size=(2 * WIDTH, WIDTH)).astype(np.float32),
+        "places": generator.normal(size=(WIDTH, 2 * LENGTH)).astype(np.float32),
     }
 
 
 def source(work: Path, arrays: Mapping[str, np.ndarray], *, apart: bool) -> Source:
-    """A table that is read both ways around two layers, in two signatures."""
+    """A table that is read both ways around two layers, in two signatures; kernels are given as TFLite stores them."""
     import keras
 
     held = {name: keras.Variable(array, name=name) for name, array in arrays.items()}
+    bias = keras.Variable(np.linspace(-1, 1, 2 * WIDTH, dtype=np.float32))
+    turned = ("kernel", "narrow")
 
     def compute(tokens: Any, given: Mapping[str, Any]) -> Any:
-        with keras.StatelessScope([(held[name], tensor) for name, tensor in given.items()]):
+        values = {name: keras.ops.transpose(given[name]) if name in turned else given[name] for name in given}
+        with keras.StatelessScope([(held[name], value) for name, value in values.items()]):
             x = keras.ops.take(held["table"], tokens, axis=0)
-            x = keras.ops.matmul(keras.ops.silu(keras.ops.matmul(x, held["kernel"])), held["narrow"])
-            return keras.ops.matmul(x, keras.ops.transpose(held["table"]))
+            x = x + keras.ops.take(keras.ops.transpose(held["places"]), tokens % LENGTH, axis=0)
+            x = keras.ops.relu(keras.ops.matmul(x, held["kernel"]) + bias)
+            return keras.ops.matmul(keras.ops.matmul(x, held["narrow"]), keras.ops.transpose(held["table"]))
 
     def first(tokens: Any, **given: Any) -> dict[str, Any]:
         return {"logits": compute(tokens, given)}
 
     def second(tokens: Any, **given: Any) -> dict[str, Any]:
-        return {"logits": compute(tokens, given) * 2.0}
+        return {"logits": keras.ops.softmax(compute(tokens, given))}
 
     functions = {FIRST: (first, INPUTS), SECOND: (second, INPUTS)}
-    save_functions("both", work / "model", functions, list(held.values()), given=held if apart else None)
+    stored = {name: array.T if name in turned else array for name, array in arrays.items()}
+    specs = [TensorSpec(name, array.shape, "float32") for name, array in stored.items()]
+    variables = [bias] if apart else [*held.values(), bias]
+    save_functions("both", work / "model", functions, variables, constants=specs if apart else ())
     if apart:
         (work / "constants").mkdir()
-        for name, array in arrays.items():
+        for name, array in stored.items():
             np.save(work / "constants" / f"{name}.npy", array)
     return Source(
         "both", INPUTS, OUTPUTS, work / "model", None, work, state="variables", signature=FIRST,
@@ -101,7 +109,7 @@ def test_the_file_is_as_if_the_converter_had_seen_them(
 def test_each_constant_is_stored_once_and_aligned(arrays: dict[str, np.ndarray], made: Path) -> None:
     content = made.read_bytes()
     stored = [content for _, content in buffers(content)]
-    for name in ("kernel", "narrow"):
+    for name in ("kernel", "narrow", "places"):
         assert stored.count(arrays[name].T.tobytes()) == 1
     assert stored.count(arrays["table"].tobytes()) == 1
     assert not [place for place, values in buffers(content) if len(values) >= arrays["kernel"].nbytes and place % 16]
@@ -110,8 +118,8 @@ def test_each_constant_is_stored_once_and_aligned(arrays: dict[str, np.ndarray],
 @pytest.mark.parametrize(
     ("name", "array", "said"),
     [
-        ("kernel", np.zeros((2 * WIDTH, WIDTH), np.float32), r"kernel.npy has shape \(192, 96\) float32.*\(96, 192\)"),
-        ("kernel", np.zeros((WIDTH, 2 * WIDTH), np.float16), r"kernel.npy has shape \(96, 192\) float16.*float32"),
+        ("kernel", np.zeros((WIDTH, 2 * WIDTH), np.float32), r"kernel.npy has shape \(96, 192\) float32.*\(192, 96\)"),
+        ("kernel", np.zeros((2 * WIDTH, WIDTH), np.float16), r"kernel.npy has shape \(192, 96\) float16.*float32"),
         ("other", np.zeros((2, 2), np.float32), "takes .*kernel.*, expected 'other' among them"),
     ],
 )
