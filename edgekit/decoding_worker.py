@@ -15,7 +15,11 @@ from edgekit.strict import parse
 
 _WORKER = "edgekit.decoding_worker"
 _TIMEOUT_S = 1800.0
-_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}  # oneDNN: nothing is trained here
+_ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # with oneDNN, its allocator keeps three times the weights
+    "MALLOC_MMAP_THRESHOLD_": "65536",  # glibc: a matrix that is freed goes back at once
+}
 
 
 def export_apart(path: Path, work: Path, *, format_name: str, context: int, prefill: int) -> Source:
