@@ -27,7 +27,6 @@ DECODE = "decode"
 POSITION, NEXT, LOGITS = "position", "next", "logits"
 DEFAULT_PREFILL = 32
 _MATRIX = "matrix_"  # the name of an input that becomes a constant, before its number
-_RANK = 2  # of a matrix; what has less is small, and stays in the SavedModel
 _TABLE = "embeddings"  # what Keras calls a table whose rows are looked up
 
 
@@ -41,26 +40,12 @@ def export_decoder(loaded: LoadedModel, work: Path, *, context: int, prefill: in
     """
     if prefill < 1 or context < 1 or context % prefill:
         raise ConfigError(f"context is {context}, expected a multiple of prefill, which is {prefill}")
-    shapes = cache_shapes(loaded.model)
+    kept, matrices = _caches(loaded.model, context), _matrices(loaded.model)
     check_float(loaded)
-    keras = import_keras()
-    kept = {
-        shape.layer: tuple(
-            keras.Variable(keras.ops.zeros((1, shape.groups, context, shape.size)), name=f"{shape.layer}_{part}")
-            for part in ("keys", "values")
-        )
-        for shape in shapes
-    }
-
-    matrices = {
-        f"{_MATRIX}{number}": variable
-        for number, variable in enumerate(loaded.model.variables)
-        if len(variable.shape) >= _RANK
-    }
 
     def run(tokens: Any, position: Any, given: Mapping[str, Any]) -> Any:
         caches = {layer: (keys.value, values.value) for layer, (keys, values) in kept.items()}
-        with keras.StatelessScope([(matrices[name], _as_held(matrices[name], given[name])) for name in given]):
+        with _holding(matrices, given):
             outputs, after = step(loaded.model, tokens, position[0], caches)
         for layer, pair in after.items():
             for variable, new in zip(kept[layer], pair, strict=True):
@@ -79,7 +64,7 @@ def export_decoder(loaded: LoadedModel, work: Path, *, context: int, prefill: in
     outputs = (TensorSpec(LOGITS, (None, loaded.outputs[0].shape[-1]), loaded.outputs[0].dtype),)
     longer = (TensorSpec(tokens_name, (None, prefill), "int32"), inputs[1])
     folder = work / "float-saved-model"
-    held = [variable for variable in loaded.model.variables if len(variable.shape) < _RANK]
+    held = [variable for variable in loaded.model.variables if not _is_matrix(variable)]
     variables = [*held, *(variable for pair in kept.values() for variable in pair)]
     functions = {DECODE: (decode, inputs), PREFILL: (read, longer)}
     constants = _written(matrices, work / "constants")
@@ -91,13 +76,40 @@ def export_decoder(loaded: LoadedModel, work: Path, *, context: int, prefill: in
     )  # fmt: skip
 
 
+def _caches(model: Any, context: int) -> dict[str, tuple[Any, Any]]:
+    """Layer -> variables of its keys and values, all zero."""
+    keras = import_keras()
+    return {
+        shape.layer: tuple(
+            keras.Variable(keras.ops.zeros((1, shape.groups, context, shape.size)), name=f"{shape.layer}_{part}")
+            for part in ("keys", "values")
+        )
+        for shape in cache_shapes(model)
+    }
+
+
+def _matrices(model: Any) -> dict[str, Any]:
+    """Name of an input -> the variable that it is given for."""
+    return {f"{_MATRIX}{number}": variable for number, variable in enumerate(model.variables) if _is_matrix(variable)}
+
+
+def _is_matrix(variable: Any) -> bool:
+    """Whether the converter need not see its values: what has another rank is small, or has operators of its own."""
+    return len(variable.shape) == 2 and variable.dtype == "float32"
+
+
 def _is_turned(variable: Any) -> bool:
     """Whether a matrix is given as TFLite stores it, (out, in): all but tables, whose rows are looked up."""
-    return len(variable.shape) == _RANK and variable.name != _TABLE
+    return bool(variable.name != _TABLE)
 
 
-def _as_held(variable: Any, given: Any) -> Any:
-    return import_keras().ops.transpose(given) if _is_turned(variable) else given
+def _holding(matrices: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """A context in which the variables have the values that are given for them."""
+    keras = import_keras()
+    pairs = [(matrices[name], tensor) for name, tensor in given.items()]
+    return keras.StatelessScope(
+        [(variable, keras.ops.transpose(tensor) if _is_turned(variable) else tensor) for variable, tensor in pairs]
+    )
 
 
 def _written(variables: Mapping[str, Any], folder: Path) -> tuple[TensorSpec, ...]:
