@@ -138,9 +138,12 @@ class LoadedModel:
     @property
     def sparsity(self) -> float:
         """Fraction of zeros among the weights of all kernels and embeddings."""
-        tables = [table for table in self.model.get_weights() if table.ndim >= 2]
-        zeros = sum(int((table == 0).sum()) for table in tables)
-        return zeros / max(1, sum(int(table.size) for table in tables))
+        zeros = size = 0
+        for weight in self.model.weights:  # one at a time, as in sha256
+            if len(weight.shape) >= 2:
+                table = weight.numpy()
+                zeros, size = zeros + int((table == 0).sum()), size + int(table.size)
+        return zeros / max(1, size)
 
     def sha256(self) -> str:
         """Hex sha256 of the file that it was loaded from; of a live model's layers and weights otherwise.

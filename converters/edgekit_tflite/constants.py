@@ -67,7 +67,7 @@ def with_constants(content: bytes, folder: Path, output: Path) -> None:
         found = _taken(definition, graph, files)
         graph.operators = [operator for operator in graph.operators if not _turn(model, graph, operator, found)]
         read = {int(index) for operator in graph.operators for index in operator.inputs}
-        for index in read & set(found):
+        for index in sorted(set(found) & (read | set(map(int, graph.outputs)))):
             graph.tensors[index].buffer = buffers.number(found[index])
     write_model(model, output, {number: partial(constant.read) for constant, number in buffers.numbers.items()})
 
@@ -75,24 +75,21 @@ def with_constants(content: bytes, folder: Path, output: Path) -> None:
 def _taken(definition: Any, graph: Any, files: Mapping[str, Path]) -> dict[int, _Constant]:
     """Index of the tensor -> constant; they are inputs no longer."""
     indexes = {entry.name.decode(): int(entry.tensorIndex) for entry in definition.inputs}
+    found = {}
     for name, path in files.items():
         if name not in indexes:
             raise ConversionError(
                 f"the signature '{definition.signatureKey.decode()}' takes {', '.join(indexes)}, expected "
                 f"'{name}' among them: TensorFlow's converter renamed or dropped what was to become a constant"
             )
-        _check(name, graph.tensors[indexes[name]], path)
-    found = {indexes[name]: _Constant(path, tuple(range(_rank(path)))) for name, path in files.items()}
+        found[indexes[name]] = _constant(name, path, graph.tensors[indexes[name]])
     definition.inputs = [entry for entry in definition.inputs if entry.name.decode() not in files]
     graph.inputs = [int(index) for index in graph.inputs if int(index) not in found]
     return found
 
 
-def _rank(path: Path) -> int:
-    return int(np.load(path, mmap_mode="r").ndim)
-
-
-def _check(name: str, tensor: Any, path: Path) -> None:
+def _constant(name: str, path: Path, tensor: Any) -> _Constant:
+    """What is in a file. Raises ConversionError unless it is as the tensor."""
     from ai_edge_litert import schema_py_generated as schema
 
     types = {value: kind.lower() for kind, value in vars(schema.TensorType).items() if isinstance(value, int)}
@@ -102,6 +99,7 @@ def _check(name: str, tensor: Any, path: Path) -> None:
             f"{path.name} has shape {format_shape(values.shape)} {values.dtype}, and the converted graph takes "
             f"'{name}' as {format_shape(shape)} {kind}"
         )
+    return _Constant(path, tuple(range(values.ndim)))
 
 
 def _turn(model: Any, graph: Any, operator: Any, found: dict[int, _Constant]) -> bool:
