@@ -106,7 +106,7 @@ def test_a_bundle_holds_no_file_that_takes_channels_first(untrained):
 
 
 def test_settings_of_int8_are_not_lost_on_others(make, case, tmp_path):
-    assert make("pair", "fp32", calibration="mse").notes == ("calibration: for int8, this one is fp32 throughout",)
+    assert make("pair", "fp32", calibration="mse").notes == ("calibration: means nothing for fp32",)
     with pytest.raises(ConversionError, match="keeps the ranges that QuantizeAware trained, so calibration cannot app"):
         converter.with_options({"calibration": "mse"}, where="x").convert(
             case("pair").source, precision="int8", calibration=None, output=tmp_path / "x.onnx"
