@@ -16,7 +16,7 @@ from edgekit_onnx.int8 import PRODUCTS, choose, told_left
 from edgekit_onnx.opsets import at_opset
 from edgekit_onnx.options import ONNXOptions
 from edgekit_onnx.qdq import constant, dequantize_kernel, round_kernel
-from edgekit_onnx.tables import write_tables
+from edgekit_onnx.tables import write_rows
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -39,7 +39,7 @@ def quantize_weights(
     made.CopyFrom(at_opset(model, INT4_OPSET, needed_by=precision) if precision == INT4 else model)
     if precision == INT4:
         made.ir_version = _INT4_IR_VERSION
-    write_tables(made, chosen.tables)
+    write_rows(made, chosen.tables)
     graph, eight = Graph(made), list[str]()
     for node in [node for node in graph.weighted() if node.name in chosen.nodes]:
         if precision == INT4 and _has_blocks(graph, node, options.block_size):
