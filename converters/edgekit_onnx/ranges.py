@@ -8,7 +8,7 @@ activations of all samples.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,12 +33,13 @@ class Seen:
     """What samples tell of one tensor."""
 
     peaks: Array  # the largest magnitude of each channel, (channels,)
+    early: Array  # the same of the first half of the samples
     means: Array  # of each channel, (channels,)
-    rows: Array  # some of its values, (rows, channels); none where channels are not the last axis
+    rows: Array  # some values of the second half, (rows, channels); none where channels are not the last axis
 
     def over(self, factors: Array) -> Seen:
         """The same of the tensor divided by powers of two, shape (channels,)."""
-        return replace(self, peaks=self.peaks / factors, means=self.means / factors, rows=self.rows / factors)
+        return Seen(*(values / factors for values in vars(self).values()))
 
 
 def watch(model: ModelProto, axes: Mapping[str, int], feeds: Sequence[Feed]) -> dict[str, Seen]:
@@ -46,17 +47,20 @@ def watch(model: ModelProto, axes: Mapping[str, int], feeds: Sequence[Feed]) -> 
 
     Raises ConversionError when the model does not run on the samples.
     """
-    peaks, means, rows = dict[str, Array](), dict[str, Array](), dict[str, list[Array]]()
-    each = max(1, _ROWS // len(feeds))
-    for values in run_inside(model, list(axes), feeds, where="float model"):
+    peaks, early, means, rows = dict[str, Array](), dict[str, Array](), dict[str, Array](), dict[str, list[Array]]()
+    half = len(feeds) // 2
+    each = max(1, _ROWS // (len(feeds) - half))
+    for number, values in enumerate(run_inside(model, list(axes), feeds, where="float model")):
         for name, array in values.items():
             flat = np.moveaxis(array, axes[name], -1).reshape(-1, array.shape[axes[name]])
             with np.errstate(invalid="ignore"):  # infinities, which no range will hold
                 peaks[name] = np.fmax(peaks.get(name, 0), np.abs(flat).max(axis=0, initial=0))
                 means[name] = means.get(name, 0) + flat.mean(axis=0, dtype=np.float64) / len(feeds)
-            some = np.linspace(0, len(flat) - 1, min(each, len(flat)) if axes[name] == -1 else 0)
+            if number < max(half, 1):
+                early[name] = peaks[name]
+            some = np.linspace(0, len(flat) - 1, min(each, len(flat)) if axes[name] == -1 and number >= half else 0)
             rows.setdefault(name, []).append(flat[some.astype(int)])
-    return {name: Seen(peaks[name], means[name], np.concatenate(rows[name])) for name in axes}
+    return {name: Seen(peaks[name], early[name], means[name], np.concatenate(rows[name])) for name in axes}
 
 
 def find_limits(

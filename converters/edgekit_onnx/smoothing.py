@@ -42,7 +42,8 @@ class Smoothed:
 def smooth(model: ModelProto, nodes: Collection[str], seen: Mapping[str, Seen]) -> Smoothed:
     """A copy in which these nodes read smoothed activations, where that helps.
 
-    For each activation the strength is the one whose rounded products are nearest to the float ones.
+    For each activation the strength is the one whose rounded products are nearest to the float ones, on other samples
+    than its channels were measured on: channels made equally large leave no room for a sample that is larger in one.
     """
     import onnx
 
@@ -80,11 +81,11 @@ def choose_factors(seen: Seen, weights: Array) -> tuple[Array, float]:
     expected = seen.rows @ weights
 
     def quality(factors: Array) -> float:
-        rounded = round_activations(seen.rows / factors, float((seen.peaks / factors).max()))
+        rounded = round_activations(seen.rows / factors, float((seen.early / factors).max()))
         kernel = round_weights(weights * factors[:, None], axis=1)
         return snr_db([expected], [rounded @ (kernel.values * kernel.scales)])
 
-    tried = [_factors(seen.peaks, np.abs(weights).max(axis=1), strength) for strength in _STRENGTHS]
+    tried = [_factors(seen.early, np.abs(weights).max(axis=1), strength) for strength in _STRENGTHS]
     best = max(tried, key=quality)
     return best, quality(best) - quality(np.ones_like(best))
 

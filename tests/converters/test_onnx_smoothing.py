@@ -121,11 +121,25 @@ def assert_unchanged(network, made: Smoothed):
 def test_factors_are_powers_of_two_and_channels_of_zeros_keep_theirs():
     rows = RNG.normal(0, 1, (256, 4)) * [1, 100, 0, 1]
     weights = RNG.normal(0, 1, (4, 16)) * [[1], [1], [1], [0]]
-    factors, gain = choose_factors(Seen(np.abs(rows).max(axis=0), rows.mean(axis=0), rows), weights)
+    factors, gain = choose_factors(_seen(rows, rows), weights)
     assert gain > 3
     assert factors[1] > 8 * factors[0]
     assert tuple(factors[2:]) == (1, 1)
     np.testing.assert_array_equal(np.frexp(factors)[0], 0.5)
+
+
+def test_channels_that_other_samples_make_larger_keep_their_room():
+    """As the pooled features of an image network: each photo has some channels that no other has."""
+    rows = np.abs(RNG.normal(0, 1, (256, 64))) * np.exp(RNG.normal(0, 1, 64))
+    others = rows * np.where(RNG.random(rows.shape) < 0.02, 8, 1)
+    weights = RNG.normal(0, 1, (64, 16))
+    assert choose_factors(_seen(rows, rows), weights)[1] > 1
+    assert choose_factors(_seen(rows, others), weights)[1] < 1
+
+
+def _seen(early, rows):
+    peaks = np.abs(early).max(axis=0)
+    return Seen(peaks, peaks, early.mean(axis=0), rows)
 
 
 @pytest.fixture(scope="module")
