@@ -23,7 +23,7 @@ from edgekit.conversion import (
     check_precision,
 )
 from edgekit.errors import ConversionError
-from edgekit.files import atomic, make_once
+from edgekit.files import atomic, make_once, size_of
 from edgekit.manifest import Binding
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
@@ -62,6 +62,7 @@ class OnnxConverter:
     format: str = "onnx"
     suffix: str = SUFFIX
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8", *WEIGHTS_ONLY)
+    most_bytes: int = MOST_BYTES  # of a float model, whose ONNX form is one file whatever is made of it
 
     @property
     def signatures(self) -> tuple[str, ...]:
@@ -86,6 +87,8 @@ class OnnxConverter:
                 return _passed_through(source, precision, given, output, finished)
             source = source if precision == "fp16" else _quantizable(source, opset_of(given))
             del given  # its weights go before the workers read them
+        else:
+            self._check_size(source)
         made = self._make(source, precision, calibration)
         if precision == "int8":
             check_rules(made.model)
@@ -114,7 +117,7 @@ class OnnxConverter:
             "path": str(path),
             "output": str(output),
             "shapes": {name: list(sizes) for name, sizes in shapes.items()},
-            "most_bytes": MOST_BYTES,
+            "most_bytes": self.most_bytes,
         }
         reply = _call("given_worker", request, f"opening {path}")
         mark_opened(output)
@@ -134,6 +137,15 @@ class OnnxConverter:
         if set_anew:
             keys = ", ".join(set_anew)
             raise ConversionError(f"'{name}' is an ONNX file already, so {keys} cannot apply: leave it out")
+
+    def _check_size(self, source: Source) -> None:
+        """Raise ConversionError for float weights that one ONNX file, which every precision is made from, cannot hold."""
+        size = size_of(source.float_model)
+        if size > self.most_bytes:
+            raise ConversionError(
+                f"'{source.name}' has {size:,} bytes of float weights, and one ONNX file, which all its precisions are "
+                f"made from, holds at most {self.most_bytes:,}: make the model smaller"
+            )
 
     def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> _Made:
         options, (own, others) = self.options, self.options.settings(precision)

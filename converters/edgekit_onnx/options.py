@@ -29,7 +29,7 @@ class ONNXOptions:
     """
 
     layout: str = "nhwc"  # of inputs and outputs of rank 4: "nhwc" as in Keras, or "nchw"
-    batch: str = "dynamic"  # a dimension named "batch", or "static": 1
+    batch: int | str = "dynamic"  # one of BATCHES: a dimension named "batch", or "static": 1
     opset: int = 18  # one of OPSETS
     calibration: str = AUTO  # how ranges of activations are chosen: one of METHODS, or AUTO
     percentile: float | None = None  # of the values in range, for calibration "percentile" and "auto"; None: 99.99
@@ -40,7 +40,12 @@ class ONNXOptions:
 
     def __post_init__(self) -> None:
         _known("layout", self.layout, LAYOUTS)
-        _known("batch", self.batch, BATCHES)
+        if str(self.batch).isdecimal():
+            raise ConfigError(
+                f"batch is {self.batch}, expected {' or '.join(BATCHES)}: a dynamic file takes {self.batch} samples at "
+                "once too; for TensorRT, say them in profiles (docs/jetson.md)"
+            )
+        _known("batch", str(self.batch), BATCHES)
         _known("calibration", self.calibration, (*METHODS, AUTO))
         if self.opset not in OPSETS:
             raise ConfigError(f"opset is {self.opset}, expected {' or '.join(map(str, OPSETS))}")
