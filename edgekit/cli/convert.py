@@ -200,7 +200,7 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     if args.context is not None:
         return _decoder_source(args, work)
     loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths)
-    return export_source(loaded, work, state=args.state)
+    return export_source(loaded, work, state=args.state, signatures=converter.signatures)
 
 
 def _check_context(args: argparse.Namespace, converter: Converter) -> None:
