@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.tflite_sides import edgekit_files, file_of, samples, snr_db
 
 PRECISIONS = ("fp32", "fp16", "int8")
-SIDES = ("edgekit", "by-hand")
+SIDES = ("edgekit", "edgekit-plain", "by-hand")
+PLAIN = {"calibration": "min-max", "bias_correction": False, "smoothing": False}  # what the script by hand does
 OPSET = 17
 
 
@@ -29,6 +30,11 @@ def main() -> None:
 def with_edgekit(folder: Path, *precisions: str) -> None:
     """One export, the variants side by side."""
     edgekit_files(folder, "onnx", precisions or PRECISIONS)
+
+
+def with_edgekit_plain(folder: Path, *precisions: str) -> None:
+    """The same with int8 as ONNX Runtime's own tool makes it: by the largest magnitudes, with nothing tried out."""
+    edgekit_files(folder, "onnx", precisions or PRECISIONS, side="edgekit-plain", settings=PLAIN)
 
 
 def by_hand(folder: Path, *precisions: str) -> None:
@@ -109,7 +115,7 @@ def judge(path: Path, images: Any, labels: Any, reference: Any) -> dict[str, flo
     }
 
 
-_WORK = {"edgekit": with_edgekit, "by-hand": by_hand, "evaluate": evaluate}
+_WORK = {"edgekit": with_edgekit, "edgekit-plain": with_edgekit_plain, "by-hand": by_hand, "evaluate": evaluate}
 
 if __name__ == "__main__":
     main()

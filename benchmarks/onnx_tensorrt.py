@@ -2,7 +2,8 @@
 
     python benchmarks/onnx_tensorrt.py [--rounds 3] [--subjects digits efficientnet-lite0] [-o FILE.json]
 
-`edgekit` makes fp32, fp16 and int8 in one session; `by-hand` is one script that makes the same three. Subjects, their
+`edgekit` makes fp32, fp16 and int8 in one session, `edgekit-plain` too, with int8 as the script makes it; `by-hand` is
+one script that makes the same three. Subjects, their
 samples and the way of measuring are those of `benchmarks/tflite_tools.py`. Then each precision of `edgekit` is built by
 TensorRT-RTX, where it is installed, and fetched from the cache of engines by another look-up.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,15 @@ def with_edgekit(folder: Path, *precisions: str) -> None:
     edgekit_files(folder, "tflite", precisions or PRECISIONS)
 
 
-def edgekit_files(folder: Path, format_name: str, precisions: Sequence[str]) -> None:
-    """FOLDER/edgekit, filled as a build does it; the model is the user's own, and not tried first."""
+def edgekit_files(
+    folder: Path,
+    format_name: str,
+    precisions: Sequence[str],
+    *,
+    side: str = "edgekit",
+    settings: Mapping[str, object] | None = None,
+) -> None:
+    """FOLDER/SIDE, filled as a build does it; the model is the user's own, and not tried first."""
     from edgekit.converting import convert_all, converters_for
     from edgekit.data import Data
     from edgekit.exporting import export_source
@@ -41,12 +48,14 @@ def edgekit_files(folder: Path, format_name: str, precisions: Sequence[str]) -> 
     from edgekit.progress import LoggedProgress
 
     plan = Plan(tuple(PlannedVariant(format_name, name, ("local",), ()) for name in precisions), {})
+    converters = converters_for(plan, {format_name: settings or {}})
+    read = converters[format_name].signatures
     with tempfile.TemporaryDirectory(prefix="edgekit-tools-") as work:
-        source = export_source(load(folder / "model.keras", trusted=True), Path(work))
+        source = export_source(load(folder / "model.keras", trusted=True), Path(work), signatures=read)
         data = Data(dict(np.load(folder / "calibration.npz")), None, "calibration")
-        made, _ = convert_all(source, plan, converters_for(plan, {}), data, LoggedProgress())
+        made, _ = convert_all(source, plan, converters, data, LoggedProgress())
         for item in made:
-            written = file_of(folder, "edgekit", item.planned.precision, format_name)
+            written = file_of(folder, side, item.planned.precision, format_name)
             written.write_bytes(item.artifact.path.read_bytes())
 
 

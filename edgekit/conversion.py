@@ -24,6 +24,7 @@ CHECKERS = "edgekit.checkers"
 
 FIXED_SIGNATURE = "fixed"  # SavedModel signature with batch 1
 DYNAMIC_SIGNATURE = "dynamic"  # the same function with a dynamic batch
+SIGNATURES = (FIXED_SIGNATURE, DYNAMIC_SIGNATURE)
 STATEFUL_FORMATS = ("tflite", "onnx")
 VARIABLES, INPUTS_OUTPUTS = STATE_FORMS = ("variables", "inputs-outputs")  # of what a model keeps from call to call
 
@@ -41,8 +42,8 @@ class StatePort:
 class Source:
     """A model on its way to the converters: SavedModels, so that no converter needs Keras or custom layers.
 
-    Both SavedModels carry the signatures `signature` and DYNAMIC_SIGNATURE, keyed by the Keras names; that of a model
-    with state carries `signature` alone.
+    Both SavedModels carry the signatures `signature` and DYNAMIC_SIGNATURE, or those of the two that its converters
+    read, keyed by the Keras names; that of a model with state carries `signature` alone.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Source:
     states: tuple[StatePort, ...] = ()  # of INPUTS_OUTPUTS: the last of `inputs` and `outputs`
     signature: str = FIXED_SIGNATURE  # what the SavedModels call the signature of batch 1
     other_signatures: tuple[str, ...] = ()  # more of them, with inputs and outputs of their own
+    constants: Path | None = None  # folder of NAME.npy for what each signature takes beside; a file has them inside
     batch: int = 1  # how many samples a given file takes at once; 1 where it takes any number
     notes: tuple[str, ...] = ()  # what putting a given file in order changed
 
@@ -137,6 +139,11 @@ class Converter(Protocol):
     @property
     def precisions(self) -> tuple[str, ...]:
         """What it makes."""
+        ...
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """Which of SIGNATURES it reads."""
         ...
 
     def with_options(self, options: object, *, where: str) -> Converter:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any  # Any: keras models and tensorflow functions, which have no types
 
 from edgekit.compression.fake_quantization import trained_simulation
-from edgekit.conversion import DYNAMIC_SIGNATURE, FIXED_SIGNATURE, INPUTS_OUTPUTS, Source
+from edgekit.conversion import FIXED_SIGNATURE, INPUTS_OUTPUTS, SIGNATURES, Source
 from edgekit.errors import ConversionError, ModelError, OutputError
 from edgekit.loading import LoadedModel, import_keras
 from edgekit.states import State, at_start, chosen_states
@@ -20,11 +20,13 @@ from edgekit.wording import said
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-def export_source(loaded: LoadedModel, work: Path, *, state: str | None = None) -> Source:
+def export_source(
+    loaded: LoadedModel, work: Path, *, state: str | None = None, signatures: Collection[str] = SIGNATURES
+) -> Source:
     """Write the SavedModels of a build into `work`, once for all converters.
 
-    `state`, one of STATE_FORMS, says how files have what a model with `stateful=True` keeps. Raises ConversionError,
-    ModelError and ConfigError.
+    `state`, one of STATE_FORMS, says how files have what a model with `stateful=True` keeps; `signatures` are those
+    that the converters read, for each takes its time. Raises ConversionError, ModelError and ConfigError.
     """
     states = chosen_states(loaded.model, state)
     ports = states if state == INPUTS_OUTPUTS else ()
@@ -44,10 +46,10 @@ def export_source(loaded: LoadedModel, work: Path, *, state: str | None = None) 
         with at_start(states):
             _export_stateful(loaded, float_model, states, inputs)
     else:
-        _export(loaded.model, loaded, float_model)
+        _export(loaded.model, loaded, float_model, signatures)
         if loaded.activation_ranges is not None:
             trained_model = work / "trained-saved-model"
-            _export(trained_simulation(loaded).model, loaded, trained_model)
+            _export(trained_simulation(loaded).model, loaded, trained_model, signatures)
     layers = loaded.model._flatten_layers(include_self=False, recursive=True)
     names = tuple(dict.fromkeys(layer.name for layer in layers))
     others = tuple(shapes.name for shapes in loaded.other_shapes)
@@ -85,14 +87,14 @@ def check_float(loaded: LoadedModel) -> None:
 Serve = Callable[..., dict[str, Any]]  # tensors by input name -> tensors by output name
 
 
-def _export(model: Any, loaded: LoadedModel, folder: Path) -> None:
+def _export(model: Any, loaded: LoadedModel, folder: Path, wanted: Collection[str]) -> None:
     def serve(**inputs: Any) -> dict[str, Any]:
         return _outputs(model, loaded, inputs)
 
     def serve_others(**inputs: Any) -> dict[str, Any]:
         return _outputs(model.call, loaded, inputs)  # `call` does not compare shapes with those of the model's inputs
 
-    batches = {FIXED_SIGNATURE: 1, DYNAMIC_SIGNATURE: None}
+    batches = {name: 1 if name == FIXED_SIGNATURE else None for name in SIGNATURES if name in wanted}
     signatures = {name: (serve, _specs(loaded.inputs, batch)) for name, batch in batches.items()}
     for other in loaded.other_shapes:
         specs = [replace(spec, shape=(None, *other.shapes.get(spec.name, spec.shape[1:]))) for spec in loaded.inputs]
@@ -105,12 +107,17 @@ def save_functions(
     folder: Path,
     functions: Mapping[str, tuple[Serve, Sequence[TensorSpec]]],
     variables: Sequence[Any],
+    *,
+    constants: Sequence[TensorSpec] = (),
 ) -> None:
     """Write a SavedModel of functions by signature name, each with what it takes, at batch 1; it holds `variables`.
 
-    Raises ConversionError and OutputError.
+    Each function takes the `constants`, too, which have no batch. Raises ConversionError and OutputError.
     """
-    traced = {signature: (serve, _specs(inputs, 1)) for signature, (serve, inputs) in functions.items()}
+    import tensorflow as tf
+
+    taken = {spec.name: tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in constants}
+    traced = {signature: (serve, _specs(inputs, 1) | taken) for signature, (serve, inputs) in functions.items()}
     _save(name, folder, traced, variables)
 
 

@@ -210,7 +210,7 @@ def _convert(
 ) -> tuple[list[MeasuredVariant], dict[str, str]]:
     """Every variant, measured with the engine that will run it; and why candidates are not among them."""
     folder = fresh_folder(work / "convert")
-    source = _source(request, inputs, model, folder)
+    source = _source(request, inputs, converters, model, folder)
     converted, refused = convert_all(source, planned, converters, inputs.single_calls, request.progress)
     measured, failed = measure(
         model, converted, golden,
@@ -220,11 +220,18 @@ def _convert(
     return measured, {**refused, **failed}
 
 
-def _source(request: BuildRequest, inputs: BuildInputs, model: LoadedModel | GivenModel, folder: Path) -> Source:
+def _source(
+    request: BuildRequest,
+    inputs: BuildInputs,
+    converters: Mapping[str, Converter],
+    model: LoadedModel | GivenModel,
+    folder: Path,
+) -> Source:
     if isinstance(model, GivenModel):
         source = replace(model.source, work=folder)
     else:
-        source = export_source(model, folder, state=INPUTS_OUTPUTS if model.stateful else None)
+        read = {name for converter in converters.values() for name in converter.signatures}
+        source = export_source(model, folder, state=INPUTS_OUTPUTS if model.stateful else None, signatures=read)
     metadata = embedded_metadata(request, model, inputs.calibration)
     if metadata is not None:
         metadata = with_states(metadata, [(port.taken.name, port.given.name) for port in source.states])

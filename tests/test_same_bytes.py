@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from keras import layers
 
+from edgekit.conversion import find_converter
+from edgekit.exporting import export_source
+from edgekit.loading import load
 from tests.conftest import Digits
 from tests.keras_models import samples, shaken
 
@@ -84,6 +87,21 @@ def test_a_conversion_gives_the_same_bytes(tmp_path: Path, make: Callable[[], An
     folders = in_both_places(tmp_path, lambda _folder: [str(part) for part in argv])
     first, second = ((folder / "model.onnx").read_bytes() for folder in folders)
     assert first == second
+
+
+@pytest.mark.slow
+def test_a_conversion_gives_the_same_bytes_after_others(tmp_path: Path) -> None:
+    """Names of the functions that loops become are counted in the whole process."""
+    recurrent().save(tmp_path / "model.keras")
+    made = []
+    for others in (0, 30):
+        for number in range(others):
+            export_source(load(keras.Sequential([keras.Input((4,)), layers.Dense(3)])), tmp_path / f"other-{number}")
+        source = export_source(load(tmp_path / "model.keras"), tmp_path / f"after-{others}")
+        output = tmp_path / f"{others}.onnx"
+        find_converter("onnx").convert(source, precision="fp32", calibration=None, output=output)
+        made.append(output.read_bytes())
+    assert made[0] == made[1]
 
 
 def assert_same_bundles(digits: Digits, folder: Path, project: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from edgekit import workers
 from edgekit.conversion import (
     DYNAMIC_SIGNATURE,
+    FIXED_SIGNATURE,
     Artifact,
     Finding,
     Inspection,
@@ -22,7 +23,7 @@ from edgekit.conversion import (
     check_precision,
 )
 from edgekit.errors import ConversionError
-from edgekit.files import atomic, make_once
+from edgekit.files import atomic, make_once, size_of
 from edgekit.manifest import Binding
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 ENGINE = "onnxruntime"
+WEIGHTS_ONLY = ("dynamic-int8", "int4-weights")  # activations stay float
 _FIRST = "made for the first signature: only .tflite files have several"
 
 _TIMEOUT_S = 1800.0
@@ -59,7 +61,13 @@ class OnnxConverter:
     options: ONNXOptions = field(default_factory=ONNXOptions)
     format: str = "onnx"
     suffix: str = SUFFIX
-    precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8", *WEIGHTS_ONLY)
+    most_bytes: int = MOST_BYTES  # of a float model, whose ONNX form is one file whatever is made of it
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """That of the batch that was asked for."""
+        return (DYNAMIC_SIGNATURE if self.options.batch == "dynamic" else FIXED_SIGNATURE,)
 
     def with_options(self, options: object, *, where: str) -> OnnxConverter:
         """The same with the user's settings: ONNXOptions, or a table of its fields. Raises ConfigError."""
@@ -77,8 +85,10 @@ class OnnxConverter:
             finished = is_finished(given, source.name, precision)
             if finished or precision == "fp32":
                 return _passed_through(source, precision, given, output, finished)
-            source = _quantizable(source, opset_of(given)) if precision == "int8" else source
+            source = source if precision == "fp16" else _quantizable(source, opset_of(given))
             del given  # its weights go before the workers read them
+        else:
+            self._check_size(source)
         made = self._make(source, precision, calibration)
         if precision == "int8":
             check_rules(made.model)
@@ -107,7 +117,7 @@ class OnnxConverter:
             "path": str(path),
             "output": str(output),
             "shapes": {name: list(sizes) for name, sizes in shapes.items()},
-            "most_bytes": MOST_BYTES,
+            "most_bytes": self.most_bytes,
         }
         reply = _call("given_worker", request, f"opening {path}")
         mark_opened(output)
@@ -128,21 +138,30 @@ class OnnxConverter:
             keys = ", ".join(set_anew)
             raise ConversionError(f"'{name}' is an ONNX file already, so {keys} cannot apply: leave it out")
 
+    def _check_size(self, source: Source) -> None:
+        """Raise ConversionError for float weights that one ONNX file, which every precision is made from, cannot hold."""
+        size = size_of(source.float_model)
+        if size > self.most_bytes:
+            raise ConversionError(
+                f"'{source.name}' has {size:,} bytes of float weights, and one ONNX file, which all its precisions are "
+                f"made from, holds at most {self.most_bytes:,}: make the model smaller"
+            )
+
     def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> _Made:
-        options, settings = self.options, ", ".join(self.options.settings())
+        options, (own, others) = self.options, self.options.settings(precision)
         if precision == "int8" and source.trained_model is not None:
-            if settings:
+            if own:
                 raise ConversionError(
-                    f"onnx int8 of '{source.name}' keeps the ranges that QuantizeAware trained, so {settings} cannot "
-                    "apply: leave it out, or give that step the layers to skip"
+                    f"onnx int8 of '{source.name}' keeps the ranges that QuantizeAware trained, so {', '.join(own)} "
+                    "cannot apply: leave it out, or give that step the layers to skip"
                 )
             return _Made(_rebuilt(source, source.trained_model, options))
-        notes = (f"{settings}: for int8, this one is {precision} throughout",) if settings else ()
+        notes = (f"{', '.join(others)}: means nothing for {precision}",) if others else ()
         if precision == "fp32":
             return _Made(read_model(_float_export(source, options)), notes)
-        if precision == "int8":
-            return _quantize(source, precision, options, calibration_samples(source, calibration, what="onnx int8"))
-        samples = calibration_samples(source, calibration, what="onnx fp16") if calibration else []
+        samples: Sequence[Array] = []
+        if precision == "int8" or (precision == "fp16" and calibration):
+            samples = calibration_samples(source, calibration, what=f"onnx {precision}")
         made = _quantize(source, precision, options, samples)
         return replace(made, notes=(*made.notes, *notes))
 
@@ -257,9 +276,15 @@ def _artifact(source: Source, precision: str, made: _Made, output: Path) -> Arti
         ),
         engine=ENGINE,
         engine_least_version=least_runtime(made.model),
-        float_layers=float_layers(Graph(made.model)) if precision == "int8" else _typed(made),
+        float_layers=_left_in_float(made, precision),
         notes=(*source.notes, *made.notes, *((_FIRST,) if source.other_signatures else ())),
     )
+
+
+def _left_in_float(made: _Made, precision: str) -> tuple[str, ...]:
+    if precision in ("int8", *WEIGHTS_ONLY):
+        return float_layers(Graph(made.model), activations=precision == "int8")
+    return _typed(made)
 
 
 def _typed(made: _Made) -> tuple[str, ...]:

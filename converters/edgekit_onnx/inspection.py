@@ -74,14 +74,17 @@ def _dtype_of(value: ValueInfoProto) -> str | None:
         return None
 
 
-def float_layers(graph: Graph) -> tuple[str, ...]:
-    """Nodes with a trained kernel that is not int8, or whose input is not: "conv0 (Conv)"; and loops with products."""
+def float_layers(graph: Graph, *, activations: bool = True) -> tuple[str, ...]:
+    """Nodes with a trained kernel that is float: "conv0 (Conv)"; and loops with products.
+
+    With `activations`, those of integers that read floats, too.
+    """
     recurrent = [node for node in graph.nodes(*_NEVER_QUANTIZED) if graph.kernel(node) is not None]
     recurrent += [node for node in graph.nodes("Loop", "Scan") if _multiplies(node)]
     return tuple(
         f"{node.name} ({node.op_type})"
         for node in (*graph.weighted(), *recurrent)
-        if bodies(node) or not all(_dequantized(graph, name) for name in node.input[:2])
+        if bodies(node) or not all(_dequantized(graph, name) for name in node.input[0 if activations else 1 : 2])
     )
 
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.errors import ConversionError, did_you_mean
 from edgekit.ranges import FEWEST, Feed, is_apart, snr_db
+from edgekit.tensors import Array
 from edgekit.tracing import keras_layers
 from edgekit_onnx.bias_correction import correct_biases
 from edgekit_onnx.graphs import KERNEL_AXES, Graph
 from edgekit_onnx.options import AUTO, METHODS, ONNXOptions
 from edgekit_onnx.qdq import activation_scale, constant, dequantize_kernel, insert_pair, round_kernel
-from edgekit_onnx.ranges import Limits, measure
+from edgekit_onnx.ranges import Limits, Seen, find_limits, watch
 from edgekit_onnx.running import run_outputs
 from edgekit_onnx.smoothing import smooth
 from edgekit_onnx.tables import find_tables, write_tables
@@ -28,6 +31,7 @@ from edgekit_onnx.tables import find_tables, write_tables
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
+PRODUCTS = "both factors are activations"
 RECURRENT = ("LSTM", "GRU", "RNN")  # kernels that no int8 form here covers
 _SHOWN = 4  # names in a note
 
@@ -51,28 +55,59 @@ def quantize(
     """
     methods, measured, held, notes = _plan(options.calibration, feeds)
     chosen = choose(Graph(model), options.keep_float, layers)
+    seen: Mapping[str, Seen] = watch(model, _read(Graph(model), chosen.nodes), measured)
     if options.smoothing:
-        model, said = smooth(model, chosen.nodes, measured)
-        notes += said
-    found = measure(model, _read(Graph(model), chosen.nodes), measured, methods=methods, percentile=options.percentile)
-    dead = tuple(name for name, limit in found.limits[methods[0]].items() if limit == 0)
+        smoothed = smooth(model, chosen.nodes, seen)
+        model, notes = smoothed.model, (*notes, *smoothed.notes)
+        seen = {name: smoothed.seen[name] for name in _read(Graph(model), chosen.nodes)}
+    limits = find_limits(model, seen, measured, methods=methods, percentile=options.percentile)
+    dead = tuple(name for name, limit in limits[methods[0]].items() if limit == 0)
     left = {**chosen.left, "what they read is 0 in all samples": _readers(model, chosen.nodes, dead)}
-    notes += tuple(f"left in float, {why}: {_shorten(nodes)}" for why, nodes in left.items() if nodes)
-    bases = {"": model}
-    if options.bias_correction:
-        bases = {" with bias correction": correct_biases(model, chosen.nodes, found.means)} | (bases if held else {})
-    made = {
-        f"{method}{how}": write(base, chosen, limits)
-        for method, limits in found.limits.items()
-        for how, base in bases.items()
-    }
+    notes += told_left(left)
+    means = {name: tensor.means for name, tensor in seen.items()}
+    base = correct_biases(model, chosen.nodes, means) if options.bias_correction else model
     if not held:
-        return next(iter(made.values())), notes
-    wanted = run_outputs(model, held, where="float model")  # smoothing left its outputs as they were
-    shown = {name: snr_db(wanted, run_outputs(each, held, where="int8 model")) for name, each in made.items()}
-    ranked = sorted(shown.items(), key=lambda item: -item[1])
-    told = ", ".join(f"{name} {decibels:.1f} dB" for name, decibels in ranked)
-    return made[ranked[0][0]], (f"calibration by SNR on {len(held)} samples held apart: {told}", *notes)
+        return write(base, chosen, limits[methods[0]]), notes
+    judge = partial(_judge, chosen=chosen, held=held, wanted=run_outputs(model, held, where="float model"))
+    made = [judge(base, method, each, corrected=options.bias_correction) for method, each in limits.items()]
+    best = max(made, key=attrgetter("snr_db"))
+    if options.bias_correction:  # whether that helps is asked of the best method alone
+        made.append(judge(model, best.method, limits[best.method], corrected=False))
+    ranked = sorted(made, key=attrgetter("snr_db"), reverse=True)
+    told = ", ".join(map(str, ranked))
+    return ranked[0].model, (f"calibration by SNR on {len(held)} samples held apart: {told}", *notes)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An int8 model, and how near its outputs are to the float model's."""
+
+    model: ModelProto
+    method: str
+    corrected: bool
+    snr_db: float
+
+    def __str__(self) -> str:
+        return f"{self.method}{' with bias correction' if self.corrected else ''} {self.snr_db:.1f} dB"
+
+
+def _judge(
+    base: ModelProto,
+    method: str,
+    limits: Limits,
+    *,
+    corrected: bool,
+    chosen: Chosen,
+    held: Sequence[Feed],
+    wanted: Sequence[Array],
+) -> _Candidate:
+    made = write(base, chosen, limits)
+    return _Candidate(made, method, corrected, snr_db(wanted, run_outputs(made, held, where="int8 model")))
+
+
+def told_left(left: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """A note for each reason to leave nodes in float."""
+    return tuple(f"left in float, {why}: {_shorten(nodes)}" for why, nodes in left.items() if nodes)
 
 
 def choose(graph: Graph, keep_float: Sequence[str], layers: Sequence[str]) -> Chosen:
@@ -91,7 +126,7 @@ def choose(graph: Graph, keep_float: Sequence[str], layers: Sequence[str]) -> Ch
     products = [node.name for node in graph.nodes(*KERNEL_AXES) if node.name not in weighted]
     left = {
         "as keep_float says": tuple(sorted(kept)),
-        "both factors are activations": tuple(products),
+        PRODUCTS: tuple(products),
         "recurrent": tuple(node.name for node in graph.nodes(*RECURRENT)),
         "inside a loop": tuple(node.name for node in graph.nodes("Loop", "Scan")),
         "both factors are constants": tuple(sorted(constants)),

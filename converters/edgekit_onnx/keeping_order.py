@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, MutableSet
 from importlib import import_module
+from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,8 +23,9 @@ _HOLD_NODES = (
     *("rewriter.cond_rewriter", "rewriter.loop_rewriter", "rewriter.loop_rewriter_base"),
     *("rewriter.lstm_rewriter_base", "rewriter.rnn_utils", "rewriter.unit_rnn_rewriter_base"),
 )
-# an address, in the names of what an einsum becomes, and TensorFlow's counts of functions in this process
-_COUNTED = re.compile(r"(?<=einsum)\d+|(?<=_frozen_)\d+|(?<=_cond_)\d+|(?<=_body_)\d+")
+# an address, in the names of what an einsum becomes, TensorFlow's counts of functions in this process, and tf2onnx's of
+# names, which follow the order of those functions; a layer's own name ("block__2/MatMul") has a path behind it
+_COUNTED = re.compile(r"(?<=einsum)\d+|(?<=_frozen_)\d+|(?<=_cond_)\d+|(?<=_body_)\d+|(?<=__)\d+(?=[^/]*$)")
 
 
 class InOrder(MutableSet[_T]):
@@ -70,11 +72,22 @@ def keep_order() -> None:
 
 
 def renumber(graph: GraphProto) -> None:
-    """Replace what this process counted, in names of tensors and nodes, by counts from 1 in the order of the graph."""
+    """Replace what this process counted, in names of tensors and nodes, by counts from 1 in the order of the graph.
+
+    The graph's inputs and outputs keep theirs.
+    """
+    kept = {value.name for value in (*graph.input, *graph.output)}
+    taken = {number for name in kept for number in _COUNTED.findall(name)}
+    fresh = (str(number) for number in count(1) if str(number) not in taken)
     counted: dict[str, str] = {}
 
+    def number(found: re.Match[str]) -> str:
+        if found[0] not in counted:
+            counted[found[0]] = next(fresh)
+        return counted[found[0]]
+
     def named(name: str) -> str:
-        return _COUNTED.sub(lambda found: counted.setdefault(found[0], str(len(counted) + 1)), name)
+        return name if name in kept else _COUNTED.sub(number, name)
 
     _rename(graph, named)
 
@@ -90,4 +103,8 @@ def _rename(graph: GraphProto, named: Callable[[str], str]) -> None:
                 _rename(attribute.g, named)
     for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
         value.name = named(value.name)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = named(size.dim_param)
     graph.initializer.sort(key=attrgetter("name"))  # as tf2onnx does by the names that it gave

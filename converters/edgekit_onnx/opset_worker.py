@@ -6,23 +6,17 @@ from pathlib import Path
 from typing import Any  # Any: the request, which is JSON
 
 from edgekit import workers
-from edgekit.errors import ConversionError
-from edgekit_onnx.reading import opset_of, read_model
+from edgekit_onnx.opsets import at_opset
+from edgekit_onnx.reading import read_model
+
+_REMEDY = ": export it again with opset_version=17"
 
 
 def raise_opset(request: dict[str, Any]) -> dict[str, object]:
-    """Write `output` from `model` at `opset`. Raises ConversionError when onnx cannot."""
+    """Write `output` from `model` at `opset`, which int8 needs. Raises ConversionError when onnx cannot."""
     import onnx
 
-    model, opset = read_model(Path(request["model"])), request["opset"]
-    try:
-        raised = onnx.version_converter.convert_version(model, opset)
-        onnx.checker.check_model(raised, full_check=True)
-    except Exception as problem:  # the converter raises RuntimeError and others
-        raise ConversionError(
-            f"onnx cannot convert it from opset {opset_of(model)} to {opset}, which int8 needs "
-            f"({' '.join(str(problem).split())}): export it again with opset_version=17"
-        ) from problem
+    raised = at_opset(read_model(Path(request["model"])), request["opset"], needed_by="int8", remedy=_REMEDY)
     onnx.save(raised, request["output"])
     return {}
 

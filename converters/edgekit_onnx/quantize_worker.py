@@ -1,4 +1,4 @@
-"""Run by `edgekit.workers`: float16 and int8, from the float export."""
+"""Run by `edgekit.workers`: float16, int8 and integer weights, from the float export."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from edgekit_onnx.halving import name_nodes
 from edgekit_onnx.int8 import quantize as quantize_int8
 from edgekit_onnx.options import ONNXOptions
 from edgekit_onnx.reading import read_model
+from edgekit_onnx.weights_only import INT4, INT8, quantize_weights
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -41,6 +42,8 @@ def _make(
         halved = halve(model, feeds)
         return halved.model, halved.notes, halved.islands
     options = ONNXOptions(**{**request["options"], "keep_float": tuple(request["options"]["keep_float"])})
+    if request["precision"] in (INT8, INT4):
+        return *quantize_weights(model, request["precision"], options, request["layers"]), ()
     return *quantize_int8(model, feeds, options, request["layers"]), ()
 
 

@@ -1,7 +1,8 @@
 """What is measured on samples of every tensor that int8 rounds: the largest magnitude in range, and channel means.
 
-One run finds each tensor's peak, a second one the histogram below it: what is held is a histogram for each tensor, and
-the activations of one sample. ONNX Runtime's own calibrators of these methods hold the activations of all samples.
+One run finds the peak of each channel, a second one the histogram of each tensor below its own: what is held is a
+histogram for each tensor, and the activations of one sample. ONNX Runtime's own calibrators of these methods hold the
+activations of all samples.
 """
 
 from __future__ import annotations
@@ -22,41 +23,60 @@ if TYPE_CHECKING:
 Limits = dict[str, float]  # the largest magnitude in range, by tensor name
 
 _MAGNITUDE_BITS = 7
+_ROWS = 512  # of an activation that products read, by which they are judged
 _BLOCK = 1 << 15  # values that are counted at once: temporary arrays of this size are cheap to come by
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What samples tell of the tensors that int8 rounds."""
+class Seen:
+    """What samples tell of one tensor."""
 
-    limits: dict[str, Limits]  # by method
-    means: dict[str, Array]  # of each channel, shape (channels,), by tensor name
+    peaks: Array  # the largest magnitude of each channel, (channels,)
+    early: Array  # the same of the first half of the samples
+    means: Array  # of each channel, (channels,)
+    rows: Array  # some values of the second half, (rows, channels); none where channels are not the last axis
+
+    def over(self, factors: Array) -> Seen:
+        """The same of the tensor divided by powers of two, shape (channels,)."""
+        return Seen(*(values / factors for values in vars(self).values()))
 
 
-def measure(
-    model: ModelProto,
-    axes: Mapping[str, int],
-    feeds: Sequence[Feed],
-    *,
-    methods: Collection[str],
-    percentile: float | None,
-) -> Measured:
+def watch(model: ModelProto, axes: Mapping[str, int], feeds: Sequence[Feed]) -> dict[str, Seen]:
     """`axes` names the tensors, each with the axis of its channels.
 
     Raises ConversionError when the model does not run on the samples.
     """
-    peaks, means = dict.fromkeys(axes, 0.0), dict[str, Array]()
-    for values in run_inside(model, list(axes), feeds, where="float model"):
+    peaks, early, means, rows = dict[str, Array](), dict[str, Array](), dict[str, Array](), dict[str, list[Array]]()
+    half = len(feeds) // 2
+    each = max(1, _ROWS // (len(feeds) - half))
+    for number, values in enumerate(run_inside(model, list(axes), feeds, where="float model")):
         for name, array in values.items():
-            peaks[name] = max(peaks[name], float(np.abs(array).max(initial=0)))
-            channels = np.moveaxis(array, axes[name], -1).reshape(-1, array.shape[axes[name]])
+            flat = np.moveaxis(array, axes[name], -1).reshape(-1, array.shape[axes[name]])
             with np.errstate(invalid="ignore"):  # infinities, which no range will hold
-                means[name] = means.get(name, 0) + channels.mean(axis=0, dtype=np.float64) / len(feeds)
+                peaks[name] = np.fmax(peaks.get(name, 0), np.abs(flat).max(axis=0, initial=0))
+                means[name] = means.get(name, 0) + flat.mean(axis=0, dtype=np.float64) / len(feeds)
+            if number < max(half, 1):
+                early[name] = peaks[name]
+            some = np.linspace(0, len(flat) - 1, min(each, len(flat)) if axes[name] == -1 and number >= half else 0)
+            rows.setdefault(name, []).append(flat[some.astype(int)])
+    return {name: Seen(peaks[name], early[name], means[name], np.concatenate(rows[name])) for name in axes}
+
+
+def find_limits(
+    model: ModelProto,
+    seen: Mapping[str, Seen],
+    feeds: Sequence[Feed],
+    *,
+    methods: Collection[str],
+    percentile: float | None,
+) -> dict[str, Limits]:
+    """By method. `seen` is what `watch` gave of this model. Raises as `watch`."""
+    peaks = {name: float(tensor.peaks.max(initial=0)) for name, tensor in seen.items()}
     limits = {"min-max": peaks}
     if set(methods) - {"min-max"}:
         limits |= _clipped(_histograms(model, peaks, feeds), peaks, percentile or DEFAULT_PERCENTILE)
-    return Measured({method: limits[method] for method in methods}, means)
+    return {method: limits[method] for method in methods}
 
 
 def _histograms(model: ModelProto, peaks: Limits, feeds: Sequence[Feed]) -> dict[str, Array]:

@@ -167,6 +167,24 @@ def _softmax(values: Values) -> Iterator[Broken]:
             )
 
 
+def _name(kind: int) -> str:
+    from onnx import TensorProto
+
+    return str(TensorProto.DataType.Name(kind))
+
+
+def _constants(values: Values) -> Iterator[Broken]:
+    for node in values.nodes():
+        for name in () if _is_dq(node) else node.input:
+            kind = values.constants[name].data_type if name in values.constants else None
+            if kind is not None and _name(kind) in _QUANTIZED and values.constants[name].dims:
+                yield Broken(
+                    label(node),
+                    f"it reads the {_name(kind)} constant '{name}'",
+                    "put a DequantizeLinear right behind the constant, or leave that layer in float",
+                )
+
+
 QUANTIZATION_RULES: Rules = {
     "zero-point": _zero_points,
     "uint8": _uint8,
@@ -178,4 +196,5 @@ QUANTIZATION_RULES: Rules = {
     "mismatched-pair": _mismatched,
     "unpaired": _unpaired,
     "quantized-softmax": _softmax,
+    "quantized-constant": _constants,
 }

@@ -28,6 +28,7 @@ def open_session(model: ModelProto, *, where: str, optimize: bool = False) -> An
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = _THREADS
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave the CPU to others
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as problem:  # onnxruntime's exceptions have no other base

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.ranges import Feed, snr_db
+from edgekit.ranges import snr_db
 from edgekit.tensors import Array
 from edgekit_onnx.graphs import Graph, kernel_axis
 from edgekit_onnx.qdq import constant, round_activations, round_weights
-from edgekit_onnx.running import run_inside
+from edgekit_onnx.ranges import Seen
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -27,43 +27,45 @@ PRODUCTS = ("MatMul", "Gemm")
 _SUFFIX = "_smoothed"
 _STRENGTHS = (0.5, 0.65, 0.8, 0.9)  # the share of a channel's size that moves into the weights
 _LEAST_GAIN_DB = 1.0  # below it the extra node is not worth its time
-_ROWS = 512  # of an activation, by which strengths are judged
 _MOST_BITS = 16  # of a factor's exponent, so that nothing leaves the range of float32
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What samples tell of one activation."""
+class Smoothed:
+    """A model whose products read activations that int8 rounds better."""
 
-    peaks: Array  # the largest magnitude of each channel, (channels,)
-    rows: Array  # some of its values, (rows, channels)
+    model: ModelProto
+    seen: Mapping[str, Seen]  # of what its nodes read
+    notes: tuple[str, ...]
 
 
-def smooth(model: ModelProto, nodes: Collection[str], feeds: Sequence[Feed]) -> tuple[ModelProto, tuple[str, ...]]:
-    """A copy in which these nodes read activations that int8 rounds better, and a note on it.
+def smooth(model: ModelProto, nodes: Collection[str], seen: Mapping[str, Seen]) -> Smoothed:
+    """A copy in which these nodes read smoothed activations, where that helps.
 
-    For each activation the strength is the one whose rounded products are nearest to the float ones. Raises
-    ConversionError when the model does not run on the samples.
+    For each activation the strength is the one whose rounded products are nearest to the float ones, on other samples
+    than its channels were measured on: channels made equally large leave no room for a sample that is larger in one.
     """
     import onnx
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    graph = Graph(copy)
+    graph, after = Graph(copy), dict(seen)
     readers = _readers(graph, nodes)
     gains = list[float]()
-    for tensor, seen in _watch(model, list(readers), feeds).items():
-        kernels = [_kernel(graph, node) for node in readers[tensor]]
-        factors, gain = choose_factors(seen, np.concatenate(kernels, axis=1))
+    for tensor, own in readers.items():
+        if not (np.all(np.isfinite(seen[tensor].peaks)) and np.any(seen[tensor].peaks)):
+            continue
+        factors, gain = choose_factors(seen[tensor], np.concatenate([_kernel(graph, node) for node in own], axis=1))
         if gain >= _LEAST_GAIN_DB:
-            _scale(graph, tensor, readers[tensor], factors)
+            after[_scale(graph, tensor, own, factors)] = seen[tensor].over(factors)
             gains.append(gain)
     if not gains:
-        return model, ()
-    return copy, (
+        return Smoothed(model, seen, ())
+    said = (
         f"outliers of {len(gains)} of {len(readers)} activations moved into the weights that read them: "
-        f"their products gain {np.median(gains):.1f} dB (median)",
+        f"their products gain {np.median(gains):.1f} dB (median)"
     )
+    return Smoothed(copy, after, (said,))
 
 
 def is_smoothing(node: NodeProto) -> bool:
@@ -79,11 +81,11 @@ def choose_factors(seen: Seen, weights: Array) -> tuple[Array, float]:
     expected = seen.rows @ weights
 
     def quality(factors: Array) -> float:
-        rounded = round_activations(seen.rows / factors, float((seen.peaks / factors).max()))
+        rounded = round_activations(seen.rows / factors, float((seen.early / factors).max()))
         kernel = round_weights(weights * factors[:, None], axis=1)
         return snr_db([expected], [rounded @ (kernel.values * kernel.scales)])
 
-    tried = [_factors(seen.peaks, np.abs(weights).max(axis=1), strength) for strength in _STRENGTHS]
+    tried = [_factors(seen.early, np.abs(weights).max(axis=1), strength) for strength in _STRENGTHS]
     best = max(tried, key=quality)
     return best, quality(best) - quality(np.ones_like(best))
 
@@ -109,27 +111,14 @@ def _readers(graph: Graph, nodes: Collection[str]) -> dict[str, list[NodeProto]]
     }
 
 
-def _watch(model: ModelProto, tensors: list[str], feeds: Sequence[Feed]) -> Mapping[str, Seen]:
-    """What can be smoothed of these activations: all that is not 0 throughout, and finite."""
-    peaks, rows = dict[str, Array](), dict[str, list[Array]]()
-    each = max(1, _ROWS // len(feeds))
-    for values in run_inside(model, tensors, feeds, where="float model"):
-        for name, array in values.items():
-            flat = array.reshape(-1, array.shape[-1])
-            peaks[name] = np.maximum(peaks.get(name, 0), np.abs(flat).max(axis=0, initial=0))
-            rows.setdefault(name, []).append(flat[np.linspace(0, len(flat) - 1, min(each, len(flat))).astype(int)])
-    usable = [name for name, found in peaks.items() if np.all(np.isfinite(found)) and np.any(found)]
-    return {name: Seen(peaks[name], np.concatenate(rows[name])) for name in usable}
-
-
 def _kernel(graph: Graph, node: NodeProto) -> Array:
     """A product's weights as (channels, outputs)."""
     weights = graph.array(node.input[1])
     return weights if kernel_axis(node, 2) == 1 else weights.T
 
 
-def _scale(graph: Graph, tensor: str, readers: Sequence[NodeProto], factors: Array) -> None:
-    """Divide an activation by the factors before these nodes, and multiply their kernels."""
+def _scale(graph: Graph, tensor: str, readers: Sequence[NodeProto], factors: Array) -> str:
+    """Divide an activation by the factors before these nodes, and multiply their kernels; its new name."""
     from onnx import helper
 
     smoothed = f"{tensor}{_SUFFIX}"
@@ -143,3 +132,4 @@ def _scale(graph: Graph, tensor: str, readers: Sequence[NodeProto], factors: Arr
         node.input[0] = smoothed
         node.input[1] = constant(graph, f"{node.input[1]}{_SUFFIX}", graph.array(node.input[1]) * own)
     graph.remove_unused()
+    return smoothed

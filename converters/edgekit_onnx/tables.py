@@ -1,6 +1,7 @@
-"""Tables of embeddings in int8: a scale for each row, and a DequantizeLinear before the Gather.
+"""Tables of embeddings in int8, with a scale for each row.
 
-That is the form that TensorRT takes: it wants int8 constants right before their DequantizeLinear.
+TensorRT takes an int8 constant right before a DequantizeLinear alone, which then stands before the Gather. ONNX Runtime
+makes floats of the whole table in every call of that, so that for one token at a time rows are better looked up first.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from edgekit_onnx.graphs import Graph
-from edgekit_onnx.qdq import dequantize_constant, round_weights
+from edgekit_onnx.qdq import constant, dequantize_constant, round_weights
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -30,6 +31,33 @@ def write_tables(model: ModelProto, nodes: Collection[str]) -> None:
         if node.name in nodes:
             table = node.input[0]
             node.input[0] = dequantize_constant(graph, table, round_weights(graph.array(table), axis=0))
+    graph.remove_unused()
+
+
+def write_rows(model: ModelProto, nodes: Collection[str]) -> None:
+    """Let these nodes look up int8 rows and their scales, and make floats of those alone, in place."""
+    from onnx import TensorProto, helper
+
+    graph = Graph(model)
+    for node in graph.nodes("Gather"):
+        if node.name not in nodes:
+            continue
+        table, places, rows = node.input[0], node.input[1], node.output[0]
+        rounded = round_weights(graph.array(table), axis=0)
+        stored = constant(graph, f"{table}_int8", rounded.values)
+        scales = constant(graph, f"{table}_scale", rounded.scales[:, None])
+        made = [
+            helper.make_node("Gather", [stored, places], [f"{rows}_int8"], name=f"{node.name}_int8"),
+            helper.make_node(
+                "Cast", [f"{rows}_int8"], [f"{rows}_steps"], name=f"{node.name}_steps", to=TensorProto.FLOAT
+            ),
+            helper.make_node("Gather", [scales, places], [f"{rows}_scale"], name=f"{node.name}_scale"),
+            helper.make_node("Mul", [f"{rows}_steps", f"{rows}_scale"], [rows], name=node.name),
+        ]
+        at = list(graph.model.graph.node).index(node)
+        graph.model.graph.node.remove(node)
+        for place, new in enumerate(made):
+            graph.model.graph.node.insert(at + place, new)
     graph.remove_unused()
 
 

@@ -52,6 +52,11 @@ class TensorRTConverter:
         """Those of ONNX: networks are strongly typed."""
         return ("fp32", "fp16", "int8")
 
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """Those of ONNX."""
+        return find_converter("onnx").signatures
+
     def with_options(self, options: object, *, where: str) -> TensorRTConverter:
         """With a recipe's keys, `timing_cache_file` and `timeout_s`. Raises ConfigError on any other."""
         return replace(self, options=parse_options(options, where=where))

@@ -12,6 +12,8 @@ from typing import Any  # Any: replies, which are JSON
 
 from edgekit.conversion import (
     DYNAMIC_SIGNATURE,
+    FIXED_SIGNATURE,
+    SIGNATURES,
     VARIABLES,
     Artifact,
     Inspection,
@@ -62,6 +64,11 @@ class TFLiteConverter:
     format: str = "tflite"
     suffix: str = SUFFIX
     precisions: tuple[str, ...] = ("fp32", "fp16", *STATIC, *DYNAMIC)
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """That of batch 1, and that of an open batch where files are to have one."""
+        return SIGNATURES if self.options.dynamic_batch else (FIXED_SIGNATURE,)
 
     def with_options(self, options: object, *, where: str) -> TFLiteConverter:
         """The same with the user's settings: TFLiteOptions, or a table of its fields. Raises ConfigError."""
@@ -157,7 +164,13 @@ def _float_export(source: Source, *, dynamic_batch: bool = False) -> Path:
 def _export(source: Source, model: Path, output: Path, *, border: str | None, dynamic_batch: bool) -> None:
     first = DYNAMIC_SIGNATURE if dynamic_batch else source.signature
     signatures = [first, *source.other_signatures]
-    request = {"model": str(model), "signatures": signatures, "output": str(output), "border": border}
+    request = {
+        "model": str(model),
+        "signatures": signatures,
+        "constants": source.constants and str(source.constants),
+        "output": str(output),
+        "border": border,
+    }
     try:
         call("export_worker", request, what=f"converting '{source.name}' to TFLite")
     except ConversionError as problem:

@@ -8,7 +8,7 @@ import pytest
 from edgekit_onnx.graphs import Graph
 from edgekit_onnx.int8 import quantize
 from edgekit_onnx.options import METHODS, ONNXOptions
-from edgekit_onnx.ranges import count, measure
+from edgekit_onnx.ranges import count, find_limits, watch
 from edgekit_onnx.rules import check_rules
 from edgekit_onnx.running import run_outputs
 from onnx import TensorProto, helper, numpy_helper
@@ -72,8 +72,9 @@ def test_every_method_is_tried_on_samples_held_apart_and_the_best_is_taken(netwo
 
 
 def test_methods_clip_what_is_rare(network):
-    found = measure(network, {"x": -1}, samples(256, outlier=30), methods=METHODS, percentile=99.5)
-    limits = {method: found.limits[method]["x"] for method in METHODS}
+    feeds = samples(256, outlier=30)
+    found = find_limits(network, watch(network, {"x": -1}, feeds), feeds, methods=METHODS, percentile=99.5)
+    limits = {method: found[method]["x"] for method in METHODS}
     assert limits["min-max"] > 25
     assert max(limits["percentile"], limits["entropy"]) < 15
     assert limits["mse"] <= limits["min-max"]

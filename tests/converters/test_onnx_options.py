@@ -38,6 +38,8 @@ def make(untrained, tmp_path):
         ({"laoyut": "nchw"}, "settings: unknown key 'laoyut'; did you mean 'layout'"),
         ({"layout": "nhcw"}, "settings: layout is 'nhcw'; did you mean 'nhwc'"),
         ({"batch": "four"}, "settings: batch is 'four'; known: dynamic, static"),
+        ({"batch": 8}, "settings: batch is 8, expected dynamic or static: a dynamic file takes 8 samples at once too"),
+        ({"batch": "8"}, "settings: batch is 8, expected dynamic or static: .* TensorRT, say them in profiles"),
         ({"opset": 13}, "settings: opset is 13, expected 17 or 18"),
         ({"opset": "18"}, "settings: opset is '18', expected a whole number"),
         ({"calibration": "entrophy"}, "settings: calibration is 'entrophy'; did you mean 'entropy'"),
@@ -48,6 +50,18 @@ def make(untrained, tmp_path):
 def test_a_setting_that_is_not_known_is_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         converter.with_options(settings, where="settings")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4-weights"])
+def test_a_model_beyond_one_file_is_refused_before_anything_is_made(untrained, tmp_path, precision):
+    given = untrained("pair")
+    small = replace(converter, most_bytes=1000)
+    message = (
+        r"'.*' has [\d,]+ bytes of float weights, and one ONNX file, .* holds at most 1,000: make the model smaller"
+    )
+    with pytest.raises(ConversionError, match=message):
+        small.convert(given.source, precision=precision, calibration=given.inputs, output=tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_options_may_be_an_object():
@@ -106,7 +120,7 @@ def test_a_bundle_holds_no_file_that_takes_channels_first(untrained):
 
 
 def test_settings_of_int8_are_not_lost_on_others(make, case, tmp_path):
-    assert make("pair", "fp32", calibration="mse").notes == ("calibration: for int8, this one is fp32 throughout",)
+    assert make("pair", "fp32", calibration="mse").notes == ("calibration: means nothing for fp32",)
     with pytest.raises(ConversionError, match="keeps the ranges that QuantizeAware trained, so calibration cannot app"):
         converter.with_options({"calibration": "mse"}, where="x").convert(
             case("pair").source, precision="int8", calibration=None, output=tmp_path / "x.onnx"

@@ -116,6 +116,10 @@ CASES: list[tuple[str, Graph, str, str]] = [
         node("DequantizeLinear", ["a", "s", "z"], ["y"], name="dq")]), "q", SILENT),
     ("quantized-softmax", lambda: activation(
         [node("Softmax", ["x"], ["soft"], name="softmax"), *pair("soft", "y")]), "q_y", SILENT),
+    ("quantized-constant", lambda: activation(
+        [node("Gather", ["k", "i"], ["row"], name="look"), node("DequantizeLinear", ["row", "s", "z"], ["r"]),
+         node("Add", ["x", "r"], ["y"])],
+        [constant("k", np.ones((2, 8)), "int8"), constant("i", 0, "int64")]), "look", REFUSED),
     ("empty-graph", lambda: helper.make_model(
         helper.make_graph([], "nothing", [], []), opset_imports=[helper.make_opsetid("", 18)]), "nothing", REFUSED),
     ("opset", lambda: plain("Relu", "x", opset=8), "tiny", SILENT),

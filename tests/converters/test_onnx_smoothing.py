@@ -9,9 +9,10 @@ from edgekit_onnx.graphs import Graph
 from edgekit_onnx.int8 import quantize
 from edgekit_onnx.options import ONNXOptions
 from edgekit_onnx.qdq import round_weights
+from edgekit_onnx.ranges import Seen, watch
 from edgekit_onnx.rules import check_rules
 from edgekit_onnx.running import run_outputs
-from edgekit_onnx.smoothing import Seen, choose_factors, smooth
+from edgekit_onnx.smoothing import Smoothed, choose_factors, smooth
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import ConversionError
@@ -66,14 +67,22 @@ def feeds():
     return [{"x": RNG.normal(0, 1, (1, WIDTH)).astype(np.float32)} for _ in range(64)]
 
 
+def smoothed_by(network, tensors, feeds):
+    return smooth(network, PRODUCTS, watch(network, dict.fromkeys(tensors, -1), feeds))
+
+
 def test_the_float_model_computes_what_it_did_to_the_last_bit(encoder, feeds):
-    smoothed, (note,) = smooth(encoder, PRODUCTS, feeds)
+    made = smoothed_by(encoder, ["normed"], feeds)
+    smoothed, (note,) = made.model, made.notes
     onnx.checker.check_model(smoothed, full_check=True)
     assert note.startswith("outliers of 1 of 1 activations moved into the weights that read them: their products gain ")
     factors = 1 / Graph(smoothed).array("normed_smoothed_by")
     assert np.argmax(factors) == LOUD
     for before, after in zip(*(run_outputs(each, feeds, where="x") for each in (encoder, smoothed)), strict=True):
         np.testing.assert_array_equal(before, after)
+    seen = watch(smoothed, {"normed_smoothed": -1}, feeds)["normed_smoothed"]
+    for told, own in zip(vars(made.seen["normed_smoothed"]).values(), vars(seen).values(), strict=True):
+        np.testing.assert_allclose(told, own, rtol=1e-6)
 
 
 def test_eight_bits_lose_less(encoder, feeds):
@@ -89,7 +98,7 @@ def test_channels_of_one_size_stay_as_they_are(feeds):
     nodes = [helper.make_node("MatMul", ["x", "a"], ["y"], name="first")]
     kernel = RNG.normal(0, 0.2, (WIDTH, WIDTH)).astype(np.float32)
     plain = made(nodes, {"a": kernel}, [values("x", ["batch", WIDTH])], [values("y", ["batch", WIDTH])])
-    assert smooth(plain, PRODUCTS, feeds) == (plain, ())
+    assert_unchanged(plain, smoothed_by(plain, ["x"], feeds))
 
 
 def test_a_kernel_that_another_node_takes_is_not_scaled(feeds):
@@ -101,17 +110,36 @@ def test_a_kernel_that_another_node_takes_is_not_scaled(feeds):
         helper.make_node("MatMul", ["m", "a"], ["y"], name="second"),
     ]
     shared = made(nodes, constants, [values("x", ["batch", WIDTH])], [values("y", ["batch", WIDTH])])
-    assert smooth(shared, PRODUCTS, feeds) == (shared, ())
+    assert_unchanged(shared, smoothed_by(shared, ["uneven", "m"], feeds))
+
+
+def assert_unchanged(network, made: Smoothed):
+    assert made.model is network
+    assert made.notes == ()
 
 
 def test_factors_are_powers_of_two_and_channels_of_zeros_keep_theirs():
     rows = RNG.normal(0, 1, (256, 4)) * [1, 100, 0, 1]
     weights = RNG.normal(0, 1, (4, 16)) * [[1], [1], [1], [0]]
-    factors, gain = choose_factors(Seen(np.abs(rows).max(axis=0), rows), weights)
+    factors, gain = choose_factors(_seen(rows, rows), weights)
     assert gain > 3
     assert factors[1] > 8 * factors[0]
     assert tuple(factors[2:]) == (1, 1)
     np.testing.assert_array_equal(np.frexp(factors)[0], 0.5)
+
+
+def test_channels_that_other_samples_make_larger_keep_their_room():
+    """As the pooled features of an image network: each photo has some channels that no other has."""
+    rows = np.abs(RNG.normal(0, 1, (256, 64))) * np.exp(RNG.normal(0, 1, 64))
+    others = rows * np.where(RNG.random(rows.shape) < 0.02, 8, 1)
+    weights = RNG.normal(0, 1, (64, 16))
+    assert choose_factors(_seen(rows, rows), weights)[1] > 1
+    assert choose_factors(_seen(rows, others), weights)[1] < 1
+
+
+def _seen(early, rows):
+    peaks = np.abs(early).max(axis=0)
+    return Seen(peaks, peaks, early.mean(axis=0), rows)
 
 
 @pytest.fixture(scope="module")
