@@ -22,7 +22,7 @@ PRECISIONS = {
     "dynamic-int8": ("dynamic-int8",),
     "int4-weights, blocks of 32": ("int4-weights", "--block-size", "32"),
 }
-_STAGES = ("export_worker", "quantize_worker", "opening_worker")
+_STAGES = ("decoding_worker", "export_worker", "quantize_worker", "opening_worker")
 
 
 @dataclass(frozen=True)

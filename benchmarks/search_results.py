@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(EPOCHS))
     parser.add_argument("--work", type=Path, default=Path("out/search-results"))
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--finalists", type=int, default=5)
+    parser.add_argument("--finalists", type=int, default=8)  # so that both sides are of one cost
     parser.add_argument("--random", type=int, default=RANDOM)
     args = parser.parse_args()
     folder = args.work / args.name

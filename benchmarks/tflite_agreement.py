@@ -32,6 +32,7 @@ from examples.study import Notebook
 FIGURES = Path(__file__).parents[1] / "examples" / "figures" / "tflite-agreement.json"
 SURE = 0.3
 FIRST = ["conv2d", "depthwise_conv2d"]  # which `edgekit compare --layers` names as the first culprits of int16x8
+LAST = "scores"  # a quarter of the parameters
 GPTQ = {"algorithm": "gptq"}
 CALIBRATION_CROPS, USUAL = 8, 50  # of each photo; samples in all, where nothing else is said
 
@@ -69,6 +70,9 @@ RECIPES = (
     Recipe("int16x8", {**GPTQ, "bias_correction": False}),
     Recipe("int16x8", GPTQ, samples=112),
     Recipe("int16x8", {**GPTQ, "keep_float": FIRST}, samples=112),
+    Recipe("int16x8", {**GPTQ, "layers": {LAST: "fp16"}}),
+    Recipe("int16x8", {**GPTQ, "layers": {LAST: "fp16", **dict.fromkeys(FIRST, "fp16")}}),
+    Recipe("int16x8", {**GPTQ, "layers": {LAST: "fp16"}}, samples=112),
     Recipe("int4-weights", {"algorithm": "octav"}),
     Recipe("int8", {"ops": {"FULLY_CONNECTED": "int4-weights"}}),
 )  # fmt: skip

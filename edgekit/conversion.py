@@ -58,6 +58,7 @@ class Source:
     states: tuple[StatePort, ...] = ()  # of INPUTS_OUTPUTS: the last of `inputs` and `outputs`
     signature: str = FIXED_SIGNATURE  # what the SavedModels call the signature of batch 1
     other_signatures: tuple[str, ...] = ()  # more of them, with inputs and outputs of their own
+    constants: Path | None = None  # folder of NAME.npy for what each signature takes beside; a file has them inside
     batch: int = 1  # how many samples a given file takes at once; 1 where it takes any number
     notes: tuple[str, ...] = ()  # what putting a given file in order changed
 

@@ -107,12 +107,17 @@ def save_functions(
     folder: Path,
     functions: Mapping[str, tuple[Serve, Sequence[TensorSpec]]],
     variables: Sequence[Any],
+    *,
+    constants: Sequence[TensorSpec] = (),
 ) -> None:
     """Write a SavedModel of functions by signature name, each with what it takes, at batch 1; it holds `variables`.
 
-    Raises ConversionError and OutputError.
+    Each function takes the `constants`, too, which have no batch. Raises ConversionError and OutputError.
     """
-    traced = {signature: (serve, _specs(inputs, 1)) for signature, (serve, inputs) in functions.items()}
+    import tensorflow as tf
+
+    taken = {spec.name: tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in constants}
+    traced = {signature: (serve, _specs(inputs, 1) | taken) for signature, (serve, inputs) in functions.items()}
     _save(name, folder, traced, variables)
 
 

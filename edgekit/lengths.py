@@ -48,8 +48,11 @@ def parse_lengths(inputs: Sequence[Any], lengths: Lengths) -> tuple[Shapes, ...]
     return tuple(found)
 
 
-def at_shapes(model: Any, chosen: Shapes) -> Any:
-    """A copy of a Functional model, with the same weights, whose inputs have these shapes. Raises ModelError."""
+def at_shapes(model: Any, chosen: Shapes, *, keep: bool = True) -> Any:
+    """A Functional model with the same weights whose inputs have these shapes. Raises ModelError.
+
+    `model` stays as it is, and its weights are copied; unless `keep`, its layers become those of the new one.
+    """
     keras = import_keras()
     inputs = [
         keras.Input(
@@ -60,7 +63,10 @@ def at_shapes(model: Any, chosen: Shapes) -> Any:
         for tensor in model.inputs
     ]
     try:
-        made = keras.models.clone_model(model, keras.tree.pack_sequence_as(model._inputs_struct, inputs))
+        packed = keras.tree.pack_sequence_as(model._inputs_struct, inputs)
+        if not keep:
+            return keras.models.clone_model(model, packed, clone_function=lambda layer: layer)
+        made = keras.models.clone_model(model, packed)
         made.set_weights(model.get_weights())
     except Exception as problem:  # Keras raises whatever its layers raise
         raise ModelError(f"'{model.name}' cannot be built for {chosen.name}: {said(problem)}") from problem

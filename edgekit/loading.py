@@ -138,9 +138,12 @@ class LoadedModel:
     @property
     def sparsity(self) -> float:
         """Fraction of zeros among the weights of all kernels and embeddings."""
-        tables = [table for table in self.model.get_weights() if table.ndim >= 2]
-        zeros = sum(int((table == 0).sum()) for table in tables)
-        return zeros / max(1, sum(int(table.size) for table in tables))
+        zeros = size = 0
+        for weight in self.model.weights:  # one at a time, as in sha256
+            if len(weight.shape) >= 2:
+                table = weight.numpy()
+                zeros, size = zeros + int((table == 0).sum()), size + int(table.size)
+        return zeros / max(1, size)
 
     def sha256(self) -> str:
         """Hex sha256 of the file that it was loaded from; of a live model's layers and weights otherwise.
@@ -265,10 +268,15 @@ def load(
 
 
 def describe(
-    model: Any, activation_ranges: Mapping[str, Range] | None = None, lengths: Lengths | None = None
+    model: Any,
+    activation_ranges: Mapping[str, Range] | None = None,
+    lengths: Lengths | None = None,
+    *,
+    keep: bool = True,
 ) -> LoadedModel:
     """A LoadedModel around a live, built model of Keras 3 or tf_keras; `lengths` are those of `load`.
 
+    With lengths, the model's weights are copied unless nobody needs to `keep` it as it was.
     Raises ModelError when it is not one, ConfigError for lengths that do not fit.
     """
     keras = import_keras()
@@ -280,7 +288,7 @@ def describe(
     functional = as_functional(model)
     shapes = parse_lengths(functional.inputs, lengths or {})
     if shapes:
-        functional = at_shapes(functional, shapes[0])
+        functional = at_shapes(functional, shapes[0], keep=keep)
     inputs = tuple(_spec(tensor.name, tensor, way_out(tensor.name, tensor.shape)) for tensor in functional.inputs)
     outputs = tuple(
         _spec(name, tensor, "no size of an output may depend on values")
@@ -292,7 +300,8 @@ def describe(
 
 def _bridged(read: Read, lengths: Lengths | None) -> LoadedModel:
     notes = wrapper_notes(read.wrapped, read.unmapped)
-    return replace(describe(read.model, read.ranges, lengths), notes=tuple(Note("load", "", text) for text in notes))
+    described = describe(read.model, read.ranges, lengths, keep=False)
+    return replace(described, notes=tuple(Note("load", "", text) for text in notes))
 
 
 def _load_file(path: Path, allow_code: bool, trusted: bool, lengths: Lengths | None) -> LoadedModel:
@@ -315,7 +324,7 @@ def _load_file(path: Path, allow_code: bool, trusted: bool, lengths: Lengths | N
 def _load_pretrained(path: Path, lengths: Lengths | None) -> LoadedModel:
     folder = open_pretrained(path)  # neither can run code, and shapes are checked before allocation
     model = build_pretrained(folder)
-    loaded = describe(model, lengths=lengths)
+    loaded = describe(model, lengths=lengths, keep=False)
     for shape in (loaded.inputs[0].shape[1:], *(each.shapes[TOKENS] for each in loaded.other_shapes)):
         check_length(folder, shape[0] or 0)
     return replace(loaded, file_sha256=folder.sha256())

@@ -11,6 +11,7 @@ import json
 import types
 import typing
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints  # Any: parsed JSON and TOML
 
 from edgekit.errors import ConfigError, EdgekitError, did_you_mean
@@ -111,6 +112,8 @@ class _Parser:
     def _scalar(self, kind: type[Any], value: object, path: str) -> Any:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
+        if kind is Path and isinstance(value, str):
+            return Path(value)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise self._wrong(path, value, _NAMES.get(kind, kind.__name__))
         return value

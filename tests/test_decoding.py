@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from edgekit_tflite import converter
 
 from edgekit.cli import main
 from edgekit.decoding import export_decoder
+from edgekit.decoding_worker import export_apart
 from edgekit.errors import ConfigError
 from edgekit.loading import LoadedModel, load
 from tests.language.pretrained_folders import LLAMA, llama_logits, llama_weights, write_folder
@@ -56,6 +58,19 @@ def test_a_tied_table_is_stored_once(decoder: LoadedModel, tmp_path: Path) -> No
     content = made.path.read_bytes()
     assert content.count(table.tobytes()) == 1
     assert scaled.tobytes() not in content
+
+
+def test_a_process_apart_gives_the_same_source(folder: Path, decoder: LoadedModel, tmp_path: Path) -> None:
+    here, apart = tmp_path / "here", tmp_path / "apart"
+    here.mkdir()
+    apart.mkdir()
+    expected = export_decoder(decoder, here, context=CONTEXT, prefill=PIECE)
+    found = export_apart(folder, apart, format_name="tflite", context=CONTEXT, prefill=PIECE)
+    moved = {name: apart / getattr(expected, name).name for name in ("float_model", "constants")}
+    assert found == replace(expected, work=apart, **moved)
+    assert found.constants is not None
+    for path in (here / "constants").iterdir():
+        np.testing.assert_array_equal(np.load(path), np.load(found.constants / path.name))
 
 
 def test_the_command_line_makes_both_signatures(

@@ -13,7 +13,7 @@ from keras import layers
 import edgekit
 from edgekit.errors import ConfigError, ModelError
 from edgekit.lengths import Shapes
-from edgekit.loading import load
+from edgekit.loading import describe, load
 from edgekit.tensors import TensorSpec
 
 
@@ -49,6 +49,14 @@ def test_the_first_length_is_the_model_s() -> None:
     np.testing.assert_allclose(loaded.predict(given)["y"], model.predict(given, verbose=0), atol=1e-6)
     assert model.input["tokens"].shape == (None, None)
     assert [len(layer._inbound_nodes) for layer in model.layers if layer.name in ("embedding", "shared")] == [1, 2]
+
+
+def test_the_layers_of_a_model_that_nobody_keeps_are_not_copied() -> None:
+    model, given = reader(), columns(6, 8, 7)
+    expected = model.predict(given, verbose=0)
+    loaded = describe(model, lengths={"tokens": 6, "image": "8x7"}, keep=False)
+    assert loaded.model.get_layer("embedding") is model.get_layer("embedding")
+    np.testing.assert_allclose(loaded.predict(given)["y"], expected, atol=1e-6)
 
 
 def test_a_file_keeps_its_other_lengths(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -29,6 +30,7 @@ class Board:
     cores: tuple[int, ...] = ()
     range: tuple[float, float] | None = None
     extra: Mapping[str, Limits] = field(default_factory=dict)
+    folder: Path | None = None
 
 
 LEAST: Mapping[str, object] = {"name": "pi5", "limits": {"memory_mib": 4}}
@@ -36,8 +38,10 @@ LEAST: Mapping[str, object] = {"name": "pi5", "limits": {"memory_mib": 4}}
 
 def test_tables_become_dataclasses() -> None:
     table = {**LEAST, "cores": [0, 1], "range": [0, 1.5], "extra": {"npu": {"memory_mib": 2, "ratio": 1}}}
+    table["folder"] = "boards/pi5"
     board = parse(Board, table, where="pi5.toml")
-    assert board == Board("pi5", Limits(4), cores=(0, 1), range=(0.0, 1.5), extra={"npu": Limits(2, 1.0)})
+    extra = {"npu": Limits(2, 1.0)}
+    assert board == Board("pi5", Limits(4), False, "slow", (0, 1), (0.0, 1.5), extra, Path("boards/pi5"))
     assert board.range is not None
     assert isinstance(board.range[0], float)
 

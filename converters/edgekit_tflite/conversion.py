@@ -164,7 +164,13 @@ def _float_export(source: Source, *, dynamic_batch: bool = False) -> Path:
 def _export(source: Source, model: Path, output: Path, *, border: str | None, dynamic_batch: bool) -> None:
     first = DYNAMIC_SIGNATURE if dynamic_batch else source.signature
     signatures = [first, *source.other_signatures]
-    request = {"model": str(model), "signatures": signatures, "output": str(output), "border": border}
+    request = {
+        "model": str(model),
+        "signatures": signatures,
+        "constants": source.constants and str(source.constants),
+        "output": str(output),
+        "border": border,
+    }
     try:
         call("export_worker", request, what=f"converting '{source.name}' to TFLite")
     except ConversionError as problem:

@@ -8,6 +8,8 @@ from typing import Any  # Any: the generated schema's objects, which have no typ
 
 import numpy as np
 
+from edgekit_tflite.writing import packed
+
 CUT = "/cut"
 
 
@@ -29,7 +31,7 @@ def cut_model(content: bytes, cuts: Sequence[int], wanted: Sequence[int]) -> byt
     graph.inputs = [*(int(index) for index in graph.inputs if int(index) not in given), *given.values()]
     graph.outputs = [index for index in wanted if index in made]
     model.signatureDefs = model.metadata = None
-    return _packed(model)
+    return packed(model)
 
 
 def _bring_inside(model: Any, content: bytes) -> None:
@@ -46,11 +48,3 @@ def _add_twin(graph: Any, index: int) -> int:
     twin.buffer = 0
     graph.tensors.append(twin)
     return len(graph.tensors) - 1
-
-
-def _packed(model: Any) -> bytes:
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())

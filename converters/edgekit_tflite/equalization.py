@@ -22,8 +22,8 @@ import numpy as np
 from edgekit.ranges import Feed
 from edgekit.tensors import Array
 from edgekit_tflite.activations import activations
-from edgekit_tflite.given import packed
 from edgekit_tflite.reading import mapped
+from edgekit_tflite.writing import write_model
 
 HEADROOM = 3.0  # a channel that is made larger reaches the largest only with this much more than samples showed
 LARGEST_FACTOR = 64.0
@@ -56,7 +56,7 @@ def equalize(source: Path, feeds: Sequence[Feed], output: Path) -> int:
     peaks = _peaks(source, {pair.channels for pair in found}, feeds)
     for pair in found:
         _scale(model, pair, peaks[pair.channels])
-    output.write_bytes(packed(model))
+    write_model(model, output)
     return len(found)
 
 

@@ -8,6 +8,7 @@ from typing import Any  # Any: the request, which is JSON, and TensorFlow's obje
 
 from edgekit import workers
 from edgekit.errors import ConversionError
+from edgekit_tflite.constants import with_constants
 from edgekit_tflite.reading import check_opens
 from edgekit_tflite.signatures import with_main
 
@@ -19,7 +20,8 @@ def export(request: dict[str, Any]) -> dict[str, object]:
     """Convert with TFLite's builtin operators alone; several signatures share their constants.
 
     `border` is None for a float model, else the dtype of inputs and outputs of a fake-quantized one, whose trained
-    ranges the converter keeps (quantization-aware training, Jacob et al. 2018).
+    ranges the converter keeps (quantization-aware training, Jacob et al. 2018). `constants` is None, or a folder of
+    what the signatures take as inputs and the file is to hold.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
@@ -34,8 +36,11 @@ def export(request: dict[str, Any]) -> dict[str, object]:
     except ConverterError as problem:
         raise ConversionError(explain(str(problem))) from problem
     first, *others = request["signatures"]
-    output = Path(request["output"])
-    output.write_bytes(with_main(content, first) if others else content)
+    content, output = with_main(content, first) if others else content, Path(request["output"])
+    if request["constants"] is None:
+        output.write_bytes(content)
+    else:
+        with_constants(content, Path(request["constants"]), output)
     check_opens(output)
     return {}
 

@@ -9,9 +9,9 @@ from edgekit.conversion import FIXED_SIGNATURE
 from edgekit.errors import ConversionError
 from edgekit_tflite.options import TFLiteOptions
 from edgekit_tflite.reading import Role, TFLiteModel, damage_of, read_model
+from edgekit_tflite.writing import packed
 
 SUFFIX = ".tflite"
-_IDENTIFIER = b"TFL3"
 
 
 def is_finished(path: Path, precision: str, options: TFLiteOptions) -> bool:
@@ -86,12 +86,3 @@ def _signed(model: Any) -> Any:
     signature.inputs, signature.outputs = entries(main.inputs), entries(main.outputs)
     model.signatureDefs = [signature]
     return model
-
-
-def packed(model: Any) -> bytes:
-    """A model of the schema's objects as a file."""
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), _IDENTIFIER)
-    return bytes(builder.Output())

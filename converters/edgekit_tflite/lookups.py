@@ -13,8 +13,8 @@ from typing import Any  # Any: the generated schema's objects, which have no typ
 
 import numpy as np
 
-from edgekit_tflite.given import packed
 from edgekit_tflite.reading import mapped
+from edgekit_tflite.writing import write_model
 
 _OPEN = -1  # a size that the file leaves open
 
@@ -30,7 +30,7 @@ def with_lookups(source: Path, output: Path) -> Path:
     codes = {kind: _code(model, kind) for kind in ("RESHAPE", "EMBEDDING_LOOKUP")}
     for graph, operator in found:
         _replace(model, graph, operator, codes)
-    output.write_bytes(packed(model))
+    write_model(model, output)
     return output
 
 

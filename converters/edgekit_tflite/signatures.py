@@ -10,8 +10,8 @@ from typing import Any  # Any: the generated schema's objects, which have no typ
 from edgekit.conversion import Signature
 from edgekit.errors import ConversionError
 from edgekit.tensors import TensorSpec
-from edgekit_tflite.given import packed
 from edgekit_tflite.reading import mapped
+from edgekit_tflite.writing import packed
 
 _MAIN = 0  # the number of the main graph
 

@@ -20,7 +20,8 @@ from edgekit.files import sha256_file
 from edgekit.history import Run, figures_of
 from edgekit.runtime import survey
 from edgekit.runtime.profiling import Profile
-from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP, Stages
+from edgekit.runtime.stages import Stages
+from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP
 from edgekit.trust import check_signature
 
 _SLOWEST = 12  # operators that are printed

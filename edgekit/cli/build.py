@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def _run_language(args: argparse.Namespace) -> int:
     for flag, given in (("--resume", args.resume), ("--architecture", args.architecture)):
         if given:
             raise ConfigError(f"{flag} is not for a project with [language]: leave it out")
+    # With oneDNN, TensorFlow's allocator keeps what it had for the weights; nothing is trained here.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     quiet_tensorflow()
     from edgekit.decoders.building import build_language_project
 

@@ -171,8 +171,12 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
         raise ConfigError(f"--state is for --to {formats}, not {converter.format}: leave it out")
     if args.state == VARIABLES and converter.format != STATEFUL:
         raise ConfigError(f"--to {converter.format} has no variables: choose --state {INPUTS_OUTPUTS}")
+    from edgekit.language import is_pretrained
+
     _check_context(args, converter)
     lengths = lengths_of(args)
+    if args.context is not None and is_pretrained(args.model):
+        return _pretrained_decoder(args, work)
     if args.model.suffix == BUILT and converter.format == ENGINES:
         _check_bare(args)
         _check_no_flag(args, "--length", args.length)
@@ -211,19 +215,33 @@ def _check_context(args: argparse.Namespace, converter: Converter) -> None:
         )
 
 
+def _pretrained_decoder(args: argparse.Namespace, work: Path) -> Source:
+    """In a process of its own, which gives back the memory of TensorFlow and of the weights."""
+    from edgekit.decoding_worker import export_apart
+
+    _check_no_flag(args, "--state", args.state)
+    _check_no_flag(args, "--architecture", args.architecture)
+    _check_no_signature(args)
+    return export_apart(args.model, work, format_name=args.to, context=args.context, prefill=_prefill(args))
+
+
 def _decoder_source(args: argparse.Namespace, work: Path) -> Source:
-    from edgekit.decoding import DEFAULT_PREFILL, export_decoder
+    from edgekit.decoding import export_decoder
     from edgekit.decoding_past import export_with_past
-    from edgekit.language import TOKENS, is_pretrained
     from edgekit.loading import load
 
     _check_no_flag(args, "--state", args.state)
-    lengths = {TOKENS: args.context} if is_pretrained(args.model) else lengths_of(args)
+    lengths = lengths_of(args)
     loaded = load(args.model, architecture=args.architecture, allow_code=args.allow_code, lengths=lengths)
     if args.to != STATEFUL:
         return export_with_past(loaded, work, context=args.context)
-    prefill = DEFAULT_PREFILL if args.prefill is None else args.prefill
-    return export_decoder(loaded, work, context=args.context, prefill=prefill)
+    return export_decoder(loaded, work, context=args.context, prefill=_prefill(args))
+
+
+def _prefill(args: argparse.Namespace) -> int:
+    from edgekit.decoding import DEFAULT_PREFILL
+
+    return DEFAULT_PREFILL if args.prefill is None else int(args.prefill)
 
 
 def _check_bare(args: argparse.Namespace) -> None:

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Any  # Any: Keras models and tensors, which have no types
 
 from edgekit.errors import ModelError
-from edgekit.kerases import import_keras
 
-_LARGEST = 3e38  # nearly what float32 holds
 Caches = Mapping[str, tuple[Any, Any]]  # layer -> (keys, values)
 
 
@@ -39,20 +37,14 @@ def cache_shapes(model: Any) -> tuple[CacheShape, ...]:
     return found
 
 
-def step(
-    model: Any, tokens: Any, position: Any, caches: Caches, *, one_table: bool = False
-) -> tuple[Any, dict[str, tuple[Any, Any]]]:
+def step(model: Any, tokens: Any, position: Any, caches: Caches) -> tuple[Any, dict[str, tuple[Any, Any]]]:
     """(the model's output, new caches) of tokens (batch, length) that follow on `position` others, an int32 scalar.
 
-    Caches are (batch, groups, capacity, size) each, of which the first `position` places count. With `one_table`, the
-    scales of the norm before a tied head stay out of the head: TFLite's converter would write them into a copy of the
-    table.
+    Caches are (batch, groups, capacity, size) each, of which the first `position` places count.
     """
     kept = dict(caches)
 
     def operation(layer: Any) -> Any:
-        if one_table and isinstance(layer, import_keras().layers.ReversibleEmbedding):
-            return lambda x, reverse=False: layer(_bounded(x) if reverse else x, reverse=reverse)
         if layer.name not in kept:
             return layer
 
@@ -65,8 +57,3 @@ def step(
 
     outputs = model._run_through_graph([tokens], operation_fn=operation)
     return outputs, kept
-
-
-def _bounded(x: Any) -> Any:
-    """The same numbers, by an operation that converters neither drop nor fold."""
-    return import_keras().ops.minimum(x, _LARGEST)

@@ -6,7 +6,7 @@ grouped queries, a gated SiLU in the feed-forward part, and a head that may be t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any  # Any: Keras objects, which have no types
 
@@ -18,6 +18,7 @@ from edgekit.tensors import Array, format_shape
 TOKENS = "tokens"
 LOGITS = "logits"
 TABLE = "model.embed_tokens.weight"
+_EMBEDDING = "embedding"  # the layer that holds it
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,26 @@ class DecoderSizes:
             raise ModelError(f"a head has size {self.head_size}, expected an even number: positions rotate pairs")
 
 
-def build_decoder(sizes: DecoderSizes, *, name: str = "decoder") -> Any:
+def build_decoder(
+    sizes: DecoderSizes, *, name: str = "decoder", tables: Callable[[], Sequence[Array]] | None = None
+) -> Any:
     """The Keras model with fresh weights.
 
-    `tokens` (batch, length) int32 in, `logits` (batch, length, vocabulary) out.
+    `tokens` (batch, length) int32 in, `logits` (batch, length, vocabulary) out. `tables` gives the weights of the
+    embedding, the largest: they are set before there is anything else, so that two of them fit where the model will.
     """
     from edgekit.language.layers import RotaryAttention
 
     keras = import_keras()
     layers = keras.layers
     tokens = keras.Input((None,), dtype="int32", name=TOKENS)
-    table = layers.ReversibleEmbedding(sizes.vocabulary, sizes.width, tie_weights=sizes.tied, name="embedding")
+    table = layers.ReversibleEmbedding(
+        sizes.vocabulary, sizes.width, tie_weights=sizes.tied,
+        embeddings_initializer="uniform" if tables is None else "zeros", name=_EMBEDDING,
+    )  # fmt: skip
+    if tables is not None:
+        table.build()
+        table.set_weights(tables())
     x = table(tokens)
     for block in range(sizes.blocks):
         attention = RotaryAttention(
@@ -76,9 +86,15 @@ def build_llama(folder: PretrainedFolder) -> Any:
     """The decoder of a folder with its weights. Raises ModelError for weights that do not fit the config."""
     sizes = _sizes(folder)
     folder.check(dict(tensor_shapes(sizes)))
-    model = build_decoder(sizes, name="decoder")
-    for layer, names in _layers(sizes, range(sizes.blocks)):
-        model.get_layer(layer).set_weights([_turned(name, folder.tensor(name)) for name in names])
+    tensors = dict(_layers(sizes, range(sizes.blocks)))
+
+    def weights(layer: str) -> list[Array]:
+        return [_turned(name, folder.tensor(name)) for name in tensors[layer]]
+
+    model = build_decoder(sizes, name="decoder", tables=lambda: weights(_EMBEDDING))
+    for layer in tensors:
+        if layer != _EMBEDDING:
+            model.get_layer(layer).set_weights(weights(layer))
     return model
 
 
@@ -157,7 +173,7 @@ def block_numbers(model: Any) -> list[int]:
 
 def _layers(sizes: DecoderSizes, numbers: Sequence[int]) -> Iterator[tuple[str, list[str]]]:
     """(layer, the tensors that are its weights, in order); `numbers` are those in the names of the blocks' layers."""
-    yield "embedding", [TABLE] if sizes.tied else [TABLE, "lm_head.weight"]
+    yield _EMBEDDING, [TABLE] if sizes.tied else [TABLE, "lm_head.weight"]
     yield "last_norm", ["model.norm.weight"]
     for block, number in enumerate(numbers):
         own = f"model.layers.{block}"

@@ -6,14 +6,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, util
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from edgekit.errors import EngineError, did_you_mean
 from edgekit.manifest import Binding, Variant
-from edgekit.runtime.timing import StageTimes
 from edgekit.tensorrt.recipe import Recipe
 from edgekit.tensors import Array
 from edgekit.versions import version_key
+
+if TYPE_CHECKING:
+    from edgekit.runtime.stages import StageTimes
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ from edgekit.runtime.engines import FarRunner, FillingRunner, GpuRunner, Runner
 from edgekit.runtime.ports import Ports, input_port, output_port
 from edgekit.runtime.state import StatefulRunner, VariableState
 from edgekit.runtime.submissions import Pending, Submissions
-from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP, Stages, Timing, measure, measure_stages
+from edgekit.runtime.timing import DEFAULT_RUNS, DEFAULT_WARMUP, Timing, measure
 from edgekit.tensors import Array, TensorSpec
 
 if TYPE_CHECKING:
     from edgekit.runtime.engine_onnx import OnnxRunner
     from edgekit.runtime.generation import Decoder, Generation
     from edgekit.runtime.profiling import OperatorTime, Profile
+    from edgekit.runtime.stages import Stages
 
 DEFAULT_QUEUE_SIZE = 4
 Found = TypeVar("Found")
@@ -245,6 +246,8 @@ class Session:
 
         `inputs` are one piece that the engine takes at once. Raises as `run` does.
         """
+        from edgekit.runtime.stages import measure_stages
+
         with self._lock:
             runner = self._runner
             if not isinstance(runner, GpuRunner):

@@ -25,7 +25,8 @@ from edgekit.runtime.memory import peak_rss_bytes
 from edgekit.runtime.opening import open_session
 from edgekit.runtime.profiling import Profile
 from edgekit.runtime.session import Session
-from edgekit.runtime.timing import Stages, Timing, measure
+from edgekit.runtime.stages import Stages
+from edgekit.runtime.timing import Timing, measure
 
 Progress = Callable[[str], None]
 

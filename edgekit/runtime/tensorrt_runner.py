@@ -17,8 +17,8 @@ from edgekit.runtime.cuda import CudaApi
 from edgekit.runtime.cuda_graphs import Repeated
 from edgekit.runtime.cuda_memory import Buffer, DeviceArray
 from edgekit.runtime.engines import check_tensors
+from edgekit.runtime.stages import StageTimes
 from edgekit.runtime.tensorrt_profiling import Layer, layer_times
-from edgekit.runtime.timing import StageTimes
 from edgekit.tensorrt.bindings import ERROR_SEVERITIES, make_logger
 from edgekit.tensors import Array
 

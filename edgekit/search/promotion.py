@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from edgekit.search.figures import Figures, Limits, cost, front
 
 FACTOR = 3  # one of so many goes on
+ROUNDS = 3  # of finals
 
 NO_METRIC = ("max_metric_drop",)  # which training changes; a file's size and latency it does not
 
@@ -35,21 +36,55 @@ def for_training(trials: Sequence[Figures], count: int, limits: Limits, meaning:
     return chosen
 
 
-def for_finals(trials: Sequence[Figures], count: int, limits: Limits, plain: Figures, meaning: str) -> list[Figures]:
-    """Of recipes that were trained shortly, who is trained in full.
+def rounds(finalists: int) -> list[int]:
+    """How many are trained in full before it is asked anew who comes next."""
+    sizes = [finalists // ROUNDS + (index < finalists % ROUNDS) for index in range(ROUNDS)]
+    return [size for size in sizes if size]
 
-    A third keep the metric already, those of least cost; the others do not yet and would cost less, those of the least
-    drop, since longer training brings them nearer.
+
+def for_finals(
+    trials: Sequence[Figures],
+    trained: Sequence[tuple[Figures, Figures | None]],
+    count: int,
+    limits: Limits,
+    plain: Figures,
+    meaning: str,
+) -> list[Figures]:
+    """Of recipes that were trained shortly, who is trained in full next; `trained` are (short, full) of those before.
+
+    How much of the metric a full training brings back, only one shows. So the recipes by rising drop and falling cost
+    are searched as a sorted list is: between the cheapest that met the limits and the first beyond it that did not.
+    When nothing lies between, those follow that would cost less than the cheapest, by their drop.
     """
-    able = [trial for trial in trials if limits.met(trial, but=NO_METRIC)]
-    keeping = sorted((trial for trial in able if limits.met(trial)), key=lambda trial: cost(trial, plain, meaning))
-    bar = cost(keeping[0], plain, meaning) if keeping else float("inf")
-    near = sorted(
-        (trial for trial in able if not limits.met(trial) and cost(trial, plain, meaning) < bar),
-        key=lambda trial: trial.metric_drop,
-    )
-    first = keeping[: max(count - len(near), 1, count // FACTOR)]
-    return [*first, *near[: count - len(first)]]
+    met = [(cost(full, plain, meaning), short.metric_drop) for short, full in trained if full and limits.met(full)]
+    bar, floor = min(met, default=(float("inf"), float("-inf")))
+    known = {short.id for short, _ in trained}
+    open_ = [
+        trial
+        for trial in trials
+        if trial.id not in known and limits.met(trial, but=NO_METRIC) and cost(trial, plain, meaning) < bar
+    ]
+    failed = [short.metric_drop for short, full in trained if full and not limits.met(full)]
+    ceiling = min((drop for drop in failed if drop > floor), default=float("inf"))
+    between = [trial for trial in _ladder(open_, plain, meaning) if trial.metric_drop < ceiling]
+    chosen = _inner(between, count)
+    rest = sorted((trial for trial in open_ if trial not in between), key=lambda trial: trial.metric_drop)
+    return [*chosen, *rest[: count - len(chosen)]]
+
+
+def _ladder(trials: Sequence[Figures], plain: Figures, meaning: str) -> list[Figures]:
+    """By rising drop, each of less cost than those before it."""
+    steps: list[Figures] = []
+    for trial in sorted(trials, key=lambda trial: (trial.metric_drop, cost(trial, plain, meaning))):
+        if not steps or cost(trial, plain, meaning) < cost(steps[-1], plain, meaning):
+            steps.append(trial)
+    return steps
+
+
+def _inner(ranked: Sequence[Figures], count: int) -> list[Figures]:
+    """`count` of them, evenly, the ends left out while there are others."""
+    few = min(count, len(ranked))
+    return [ranked[(index + 1) * len(ranked) // (few + 1)] for index in range(few)]
 
 
 def spread(ranked: Sequence[Figures], count: int) -> list[Figures]:

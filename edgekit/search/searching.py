@@ -20,7 +20,7 @@ from edgekit.search.heat_map import write_heat_map
 from edgekit.search.latency import Candidate, Latency, Stopwatch
 from edgekit.search.pools import LocalPool, Pool
 from edgekit.search.project_files import write_found
-from edgekit.search.promotion import for_finals, for_training, survivors
+from edgekit.search.promotion import for_finals, for_training, rounds, survivors
 from edgekit.search.results import Found as Found
 from edgekit.search.seeds import seeds
 from edgekit.search.sensitivity import measure_sensitivity
@@ -105,11 +105,22 @@ class Search:
         if not promoted and not self.limits.met(rest[0]):  # by what training does not change
             return choose(rest, rest[0], self.limits, meaning), rest[0]
         short = self._rung(SHORT, [item.params for item in promoted], len(promoted))
-        finalists = for_finals(short, settings.finalists, self.limits, rest[0], meaning)
-        queue = [self.space.neutral(), *(item.params for item in finalists)]
-        unique = [params for index, params in enumerate(queue) if params not in queue[:index]]
-        full = self._rung(FULL, unique, len(unique))
+        full = self._finals(short, rest[0])
         return choose(full, full[0], self.limits, meaning), full[0]
+
+    def _finals(self, short: Sequence[Figures], plain: Figures) -> list[Figures]:
+        """The plain file, and round after round of those that the rounds before make most promising."""
+        settings, full = self.subject.project.search, list[Figures]()
+        finalists: list[Figures] = []
+        for count in rounds(settings.finalists):
+            trained = [(one, next((item for item in full if item.params == one.params), None)) for one in finalists]
+            further = for_finals(short, trained, count, self.limits, plain, settings.bytes)
+            if full and not further:
+                break
+            finalists += further
+            queue = [self.space.neutral(), *(item.params for item in finalists)]
+            full = self._rung(FULL, queue, len(queue))
+        return full
 
     def rungs(self) -> dict[str, Rung]:
         """The studies by name."""
@@ -126,7 +137,7 @@ class Search:
         """Every trial of a rung, told; the first is the plain file. Raises ConversionError when that cannot be made."""
         rung = self.rungs()[name]
         rung.enqueue(queue)
-        with self.progress.task(f"{name} recipes", total) as advance:
+        with self.progress.task(f"{name} recipes", total - rung.told()) as advance:
             for batch in rung.batches(total):
                 for number, (figures, error) in self._batch(name, batch).items():
                     values = None if figures is None else figures.objectives(self.subject.project.search.bytes)

@@ -105,6 +105,10 @@ class Rung:
         state = TrialState.FAIL if values is None else TrialState.COMPLETE
         self._study.tell(number, values, state=state)
 
+    def told(self) -> int:
+        """How many trials have come to their end."""
+        return sum(trial.state.is_finished() for trial in self._study.get_trials(deepcopy=False))
+
     def figures(self) -> list[Figures]:
         """What succeeded, in the order of the numbers."""
         done = (trial for trial in self._study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgekit.runtime import Session
-from edgekit.runtime.timing import StageTimes, measure_stages
+from edgekit.runtime.stages import StageTimes, measure_stages
 
 Run = Callable[..., Any]
 

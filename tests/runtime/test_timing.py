@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.runtime.timing import StageTimes, measure, measure_stages, summarize
+from edgekit.runtime.stages import StageTimes, measure_stages
+from edgekit.runtime.timing import measure, summarize
 
 
 def test_figures_of_known_samples() -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from edgekit.search.promotion import for_finals, for_training, spread, survivors
+from dataclasses import replace
+
+from edgekit.search.figures import FULL, Figures
+from edgekit.search.promotion import for_finals, for_training, rounds, spread, survivors
 from tests.search.trials import LIMITS, trial
 
 PLAIN = trial(0)
@@ -25,22 +28,66 @@ def test_what_training_cannot_mend_stays_behind() -> None:
     assert for_training([trial(0, size=1001), trial(1, size=5000)], 2, LIMITS, "file") == []
 
 
-def test_finals_are_for_those_that_training_may_bring_back() -> None:
-    keeping = [trial(index, 0.001 * index, 500 - 10 * index) for index in range(6)]
-    near = [trial(10 + index, 0.02 * (1 + index), 300) for index in range(5)]
+# A ladder: the cost of trial n is (9 - n) / 10 of the plain file's, and its drop after a short training n points.
+LADDER = [trial(number, 0.01 * number, 1000 - 100 * number) for number in range(1, 8)]
+
+
+def _next(bearable: float, tried: list[int], count: int) -> list[int]:
+    """Who comes after those numbers, when a full training brings back all of a drop up to `bearable`."""
+    trained = [(LADDER[number - 1], _in_full(LADDER[number - 1], bearable)) for number in tried]
+    return [item.number for item in for_finals(LADDER, trained, count, LIMITS, trial(0, size=1000), "file")]
+
+
+def _in_full(short: Figures, bearable: float) -> Figures:
+    return replace(short, rung=FULL, metric_drop=0.0 if short.metric_drop <= bearable else short.metric_drop)
+
+
+def test_finals_begin_in_the_middle_of_the_ladder() -> None:
+    assert _next(0.0, [], 1) == [4]
+    assert _next(0.0, [], 2) == [3, 5]
+
+
+def test_finals_go_on_beyond_what_was_met() -> None:
+    assert _next(0.045, [4], 1) == [6]
+    assert _next(0.045, [4, 6], 1) == [5]
+
+
+def test_finals_go_back_where_nothing_was_met() -> None:
+    assert _next(0.025, [4], 1) == [2]
+    assert _next(0.025, [4, 2], 1) == [3]
+
+
+def test_when_the_edge_is_found_the_rest_goes_to_what_would_cost_less() -> None:
+    assert _next(0.045, [4, 6, 5], 2) == [7]
+
+
+def test_no_finalist_costs_more_than_one_that_met_the_limits() -> None:
+    assert _next(1.0, [7], 3) == []
+
+
+def test_a_failure_before_what_was_met_ends_nothing() -> None:
+    trained = [(LADDER[0], replace(LADDER[0], rung=FULL)), (LADDER[3], _in_full(LADDER[3], 1.0))]
+    chosen = for_finals(LADDER, trained, 1, LIMITS, trial(0, size=1000), "file")
+    assert [item.number for item in chosen] == [6]
+
+
+def test_a_final_that_could_not_be_built_says_nothing() -> None:
+    chosen = for_finals(LADDER, [(LADDER[3], None)], 1, LIMITS, trial(0, size=1000), "file")
+    assert [item.number for item in chosen] == [5]
+
+
+def test_what_is_off_the_ladder_comes_last() -> None:
     dear = trial(20, 0.02, 900)
-    chosen = for_finals([*keeping, *near, dear], 5, LIMITS, PLAIN, "file")
-    assert [item.number for item in chosen] == [5, 10, 11, 12, 13]
+    chosen = for_finals([*LADDER, dear], [], 8, LIMITS, trial(0, size=1000), "file")
+    assert [item.number for item in chosen] == [*range(1, 8), 20]
 
 
-def test_finals_without_any_that_keeps_the_metric() -> None:
-    trials = [trial(0, 0.05), trial(1, 0.03)]
-    assert [item.number for item in for_finals(trials, 1, LIMITS, PLAIN, "file")] == [1]
+def test_finals_leave_out_what_training_cannot_mend() -> None:
+    assert for_finals([trial(1, size=1001)], [], 1, LIMITS, trial(0, size=1000), "file") == []
 
 
-def test_finals_where_all_keep_it() -> None:
-    trials = [trial(index, 0.0, 500 - index) for index in range(4)]
-    assert [item.number for item in for_finals(trials, 3, LIMITS, PLAIN, "file")] == [3, 2, 1]
+def test_the_rounds_of_the_finals() -> None:
+    assert [rounds(count) for count in (1, 2, 5, 8)] == [[1], [1, 1], [2, 2, 1], [3, 3, 2]]
 
 
 def test_spread() -> None:

@@ -35,10 +35,10 @@ class Searched:
         return [(trial["id"], trial["params"]) for trial in self.result["trials"]]
 
 
-def project_in(folder: Path, digits: Digits) -> Path:
-    """For a target that takes TFLite alone, which is quicker; of ONNX, tests/test_same_bytes.py compares builds."""
+def project_in(folder: Path, digits: Digits, target: str = "android-arm64") -> Path:
+    """For a target that takes one format alone, which is quicker."""
     path = write_project(digits, folder, **SETTINGS)
-    path.write_text(path.read_text().replace("[targets.local]", "[targets.android-arm64]"))
+    path.write_text(path.read_text().replace("[targets.local]", f"[targets.{target}]"))
     return path
 
 
@@ -49,16 +49,30 @@ def edgekit(*argv: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def searched(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Searched:
-    folder = tmp_path_factory.mktemp("searched")
-    project = project_in(folder, digits)
-    ended = edgekit("search", project, "-o", folder / "out", "--json")
+    return search(project_in(tmp_path_factory.mktemp("searched"), digits))
+
+
+def search(project: Path) -> Searched:
+    output = project.parent / "out"
+    ended = edgekit("search", project, "-o", output, "--json")
     assert ended.returncode == 0, ended.stderr
     (line,) = ended.stdout.splitlines()
-    return Searched(project, folder / "out", json.loads(line))
+    return Searched(project, output, json.loads(line))
 
 
 @pytest.mark.slow
 def test_the_found_project_builds_the_same_bundle(searched: Searched, tmp_path: Path) -> None:
+    _check_that_it_builds_the_same(searched, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_found_project_of_an_onnx_target_builds_the_same_bundle(digits: Digits, tmp_path: Path) -> None:
+    searched = search(project_in(tmp_path, digits, "jetson-orin-nano"))
+    assert {trial["params"]["precision"] for trial in searched.result["trials"]} <= {"int8", "fp16", "fp32"}
+    _check_that_it_builds_the_same(searched, tmp_path / "again")
+
+
+def _check_that_it_builds_the_same(searched: Searched, tmp_path: Path) -> None:
     found = searched.result["files"]["project"]
     assert Path(found) == searched.project.with_name("project-found.toml")
     ended = edgekit("build", found, "-o", tmp_path, "--json")
