@@ -1,6 +1,6 @@
 """The ONNX files of one decoder: bytes, perplexity and time for a token. Part of language_decoder.py.
 
-Times are the processor's, of one thread, for a token near the end of the context: other work on the machine counts less.
+Times are the processor's, of one thread, for a token near the end of the context, so that other work counts less.
 """
 
 from __future__ import annotations
