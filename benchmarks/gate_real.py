@@ -1,10 +1,11 @@
-"""The regression gate on real runs: ten times a bundle against itself, and once against one whose model is slower.
+"""The regression gate on real runs: ten times a bundle against itself, and in turns against one that is slower.
 
-    python benchmarks/gate_real.py [--same N] [-o out/gate-real]
+    python benchmarks/gate_real.py [--times N] [-o out/gate-real]
 
-Two CNNs on 8 x 8 digits (scikit-learn's), enlarged to 32 x 32: 32 filters, and 40. Both are trained, built and packed
+Two CNNs on 8 x 8 digits (scikit-learn's), enlarged to 32 x 32: eight convolutions of 32 filters, and nine. The first
+has one channel to read and costs little, so that the ninth is about a seventh more. Both are trained, built and packed
 by edgekit, and judged by `edgekit test NEW --baseline OLD` on this machine. Each verdict is a line of gate-real.jsonl
-as soon as it is there: an interrupted run goes on. Fails when an equal bundle failed, or the slower one did not.
+as soon as it is there: an interrupted run goes on. Fails when an equal bundle failed, or a slower one did not.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-SAME = 10
+TIMES = 10
 VARIANT = "tflite-fp32"
-WIDTHS = {"1.0.0": 32, "1.1.0": 40}
-SLOWER = "wider"
+FILTERS = 32
+CONVOLUTIONS = {"1.0.0": 8, "1.1.0": 9}
+SAME, SLOWER = "same", "deeper"
 
 
 def data(folder: Path) -> Path:
@@ -50,8 +52,8 @@ def bundle(folder: Path, version: str) -> Path:
     source = data(folder)
     keras.utils.set_random_seed(0)
     inputs = outputs = keras.Input((32, 32, 1), name="image")
-    for index in range(3):
-        outputs = layers.Conv2D(WIDTHS[version], 3, padding="same", activation="relu", name=f"conv{index}")(outputs)
+    for index in range(CONVOLUTIONS[version]):
+        outputs = layers.Conv2D(FILTERS, 3, padding="same", activation="relu", name=f"conv{index}")(outputs)
     outputs = layers.GlobalAveragePooling2D()(outputs)
     model = keras.Model(inputs, layers.Dense(10, activation="softmax", name="probabilities")(outputs), name="digits")
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -87,25 +89,26 @@ def judge(old: Path, new: Path, *more: str) -> dict[str, Any]:
 def main() -> None:
     """Judge what the notebook lacks, then say how it ended."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--same", type=int, default=SAME, metavar="N", help=f"times against itself ({SAME})")
+    parser.add_argument("--times", type=int, default=TIMES, metavar="N", help=f"verdicts on each ({TIMES})")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/gate-real"))
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     notebook = args.output / "gate-real.jsonl"
     lines = notebook.read_text().splitlines() if notebook.exists() else []
     runs = {line["run"]: line for line in map(json.loads, lines)}
-    old, new = WIDTHS
-    wanted = {**{f"same {index + 1}": old for index in range(args.same)}, SLOWER: new}
+    old, new = CONVOLUTIONS
+    kinds = {SAME: old, SLOWER: new}
+    wanted = {f"{kind} {index + 1}": kinds[kind] for index in range(args.times) for kind in kinds}
     for name, version in wanted.items():
         if name not in runs:
             runs[name] = {"run": name, **judge(bundle(args.output, old), bundle(args.output, version))}
             with notebook.open("a") as stream:
                 stream.write(json.dumps(runs[name]) + "\n")
         print(f"{name}: exit code {runs[name]['exit_code']}, {runs[name]['verdict']}, {runs[name]['reason']}")
-    alarms = [name for name in wanted if name != SLOWER and runs[name]["verdict"] == "fail"]
-    caught = runs[SLOWER]["verdict"] == "fail"
-    print(f"{len(alarms)} of {args.same} equal bundles failed; the slower one {'was' if caught else 'was NOT'} caught")
-    if alarms or not caught:
+    failed = [name.split()[0] for name in wanted if runs[name]["verdict"] == "fail"]
+    alarms, caught = failed.count(SAME), failed.count(SLOWER)
+    print(f"of {args.times} each, {alarms} equal bundles failed, and {caught} slower ones were caught")
+    if alarms or caught < args.times:
         raise SystemExit(1)
 
 

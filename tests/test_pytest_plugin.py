@@ -228,6 +228,25 @@ def test_a_model_that_crashes_breaks_no_device(
     assert ended.devices()[0]["broken"] is None
 
 
+def test_what_a_program_prints_is_shown_while_it_runs(small_bundle: Path, tmp_path: Path) -> None:
+    """It ends only when its first line was seen among what pytest says."""
+    go = tmp_path / "go"
+    suite = write(
+        tmp_path,
+        f"SCRIPT = 'echo begun; until [ -e {go} ]; do sleep 0.05; done; echo done'\n"
+        "def test_it(edgekit_device):\n"
+        "    edgekit_device.run(['sh', '-c', SCRIPT], timeout_s=60, heard=edgekit_device.listener)\n",
+    )
+    words = [suite, "--edgekit-bundle", small_bundle, "--edgekit-live", "-c", os.devnull, "-p", "no:cacheprovider"]
+    with subprocess.Popen([sys.executable, "-m", "pytest", *words], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert "local: begun\n" in running.stdout
+        go.touch()
+        assert "local: done\n" in running.stdout
+        running.stdout.read()
+    assert running.returncode == 0
+
+
 class TestMarkers:
     SUITE = (
         "import pytest\n"

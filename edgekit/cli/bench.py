@@ -12,7 +12,7 @@ from edgekit.cli import bench_text
 from edgekit.cli.benchmark_model import add_benchmark_model, run_with_benchmark_model
 from edgekit.cli.keeping import add_history, keep
 from edgekit.cli.output import add_accelerator, add_require_signature, add_vendor_wheels, emit, progress, trust_of
-from edgekit.cli.progress import shown_progress
+from edgekit.cli.progress import show
 from edgekit.cli.table import table
 from edgekit.commits import current_commit
 from edgekit.errors import ConfigError
@@ -148,7 +148,7 @@ def _bench_there(args: argparse.Namespace) -> survey.BenchReply:
     with leased_device(args.device) as (device, _):
         check_times_mean_something(device)
         progress(f"measuring on {args.device}")
-        device.progress = shown_progress()
+        show(device)
         deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
         return deployed.bench(args.variant, **_wanted(args))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgekit.bundle import Bundle
 from edgekit.cli.output import add_require_signature, add_vendor_wheels, emit, progress, trust_of
-from edgekit.cli.progress import shown_progress
+from edgekit.cli.progress import shown_lines, shown_progress
 from edgekit.devices import deploy, opened_device
 from edgekit.devices.installing import KEEP, Installed, install, roll_back
 from edgekit.errors import EdgekitError
@@ -56,7 +56,7 @@ def _outcome(args: argparse.Namespace, name: str, shown: Progress, url: str) -> 
         with opened_device(url) as device:
             if args.rollback:
                 return roll_back(device, name)
-            device.progress = shown
+            device.progress, device.listener = shown, shown_lines(url)
             deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
             progress(f"{url}: on the device; held to its golden outputs")
             return install(deployed, keep=args.keep)

@@ -14,12 +14,27 @@ from edgekit.progress import Advance, Progress
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+    from edgekit.devices.transport import Heard, Transport
+
 _LINE_EVERY_S = 5.0
 
 
 def shown_progress() -> Progress:
     """What fits where stderr goes."""
     return BarProgress() if sys.stderr.isatty() else LineProgress()
+
+
+def show(device: Transport) -> None:
+    """What takes long there, and what programs print there while they run."""
+    device.progress = shown_progress()
+    device.listener = shown_lines(device.url)
+
+
+def shown_lines(url: str) -> Heard:
+    """For lines from a device; rich lets them through above its bars."""
+    from edgekit.devices.transport import line_of
+
+    return lambda line: _print(line_of(url, line))
 
 
 class BarProgress:

@@ -11,7 +11,7 @@ from typing import Any  # Any: keyword arguments of two functions
 from edgekit.bundle import Bundle
 from edgekit.cli import run_text
 from edgekit.cli.output import add_accelerator, add_require_signature, add_vendor_wheels, emit, trust_of
-from edgekit.cli.progress import shown_progress
+from edgekit.cli.progress import show
 from edgekit.cli.raw_inputs import inputs_of
 from edgekit.cli.top import check_classes, top_classes, top_text
 from edgekit.errors import ConfigError
@@ -90,7 +90,7 @@ def _run_there(args: argparse.Namespace, *, ranked: bool) -> tuple[Manifest, Map
     from edgekit.devices import deploy, opened_device
 
     with opened_device(args.device) as device:
-        device.progress = shown_progress()
+        show(device)
         deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
         inputs = _inputs(args, deployed.manifest, ranked=ranked)
         result = deployed.run(inputs, **_wanted(args))

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from edgekit.bundle import Bundle
 from edgekit.cli.output import emit, progress, trust_of
-from edgekit.cli.progress import shown_progress
+from edgekit.cli.progress import show
 from edgekit.errors import ConfigError
 from edgekit.runtime import Choice, open_session
 from edgekit.runtime.golden_texts import need_language
@@ -85,7 +85,7 @@ def _run_there(args: argparse.Namespace, sampling: Sampling) -> int:
         tokenizer = Tokenizer(bundle.read(need_language(bundle).tokenizer.path), where=bundle.path.name)
     prompt = tokenizer.encode(args.prompt)
     with opened_device(args.device) as device:
-        device.progress = shown_progress()
+        show(device)
         deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
         assert isinstance(deployed, ZipappBundle)  # language models go nowhere else
         start = perf_counter()

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from edgekit.devices import adb_client
 from edgekit.devices.adb_client import AdbClient, AdbTarget, parse_url
+from edgekit.devices.hearing import Hearing
 from edgekit.devices.retrying import inside, retried
-from edgekit.devices.transport import CommandResult, Sent, unheard
+from edgekit.devices.transport import CommandResult, Heard, Sent, logged, unheard
 from edgekit.errors import DeviceError, DeviceTimeoutError, LinkError
 from edgekit.files import atomic
 from edgekit.progress import LoggedProgress, Progress
@@ -22,8 +23,39 @@ WAIT_S = 10  # most that one call waits for a command: a link that went silent i
 PIECE_BYTES = 8 << 20  # in one call
 PIECE_S = 60.0
 
+_RUNNING = "running"
 _SIGNALS = range(129, 193)  # a shell's exit codes for commands that a signal ended
 _SUPERVISOR = Path(__file__).with_name("supervisor.sh")
+
+
+class _Frames:
+    """What supervisor.sh says of a command, taken as it arrives; what a broken link cuts short is said again."""
+
+    def __init__(self, hearing: Hearing) -> None:
+        self._streams = {b"stdout": hearing.stdout, b"stderr": hearing.stderr}
+        self._rest = bytearray()
+        self.last: str | None = None  # the line that ends it
+
+    def take(self, arrived: bytes) -> None:
+        """Pass on the frames that are whole now."""
+        self._rest += arrived
+        while self._next():
+            pass
+
+    def _next(self) -> bool:
+        """Whether there was a whole one."""
+        head, newline, rest = self._rest.partition(b"\n")
+        word, _, size = bytes(head).partition(b" ")
+        stream = self._streams.get(word)
+        if not newline or (stream is not None and len(rest) < int(size)):
+            return False
+        if stream is None:
+            self.last = head.decode(errors="replace")
+            self._rest = rest
+        else:
+            stream.take(bytes(rest[: int(size)]))
+            self._rest = rest[int(size) :]
+        return True
 
 
 class AdbTransport:
@@ -34,6 +66,7 @@ class AdbTransport:
         self.target: AdbTarget = parse_url(url)
         self.url = url
         self.progress: Progress = LoggedProgress()
+        self.listener: Heard = logged
         self.python = self.target.python
         self._client = AdbClient(self.target)
         self._fetched: list[str] = []  # runs whose folders are no longer needed there
@@ -41,22 +74,26 @@ class AdbTransport:
         self._supervisor = f"supervisor-{hashlib.sha256(source).hexdigest()[:16]}.sh"
         retried(lambda: self._install(source), first=self._client.reconnect)
 
-    def run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
-        """Run under the supervisor; what a broken link interrupts is asked for again after a reconnect.
+    def run(self, argv: Sequence[str], *, timeout_s: float, heard: Heard = unheard) -> CommandResult:
+        """Run under the supervisor; what a broken link interrupts is heard to its end after a reconnect.
 
         A command that a signal ended and one that exits with 128 and the signal's number look the same to a shell.
         """
-        identity, deadline = secrets.token_hex(8), time.monotonic() + timeout_s + GRACE_S
-        words = ["run", identity, f"{timeout_s:.3f}", str(WAIT_S), *self._fetched, "--", *argv]
+        identity, hearing = secrets.token_hex(8), Hearing(heard)
+        deadline = time.monotonic() + timeout_s + GRACE_S
+
+        def follow() -> str:
+            return self._follow(identity, argv, timeout_s, hearing)
+
         try:
-            while (reply := self._retried(words)) == b"running\n":
+            while (last := retried(follow, first=self._client.reconnect)) == _RUNNING:
                 if time.monotonic() > deadline:
                     raise DeviceTimeoutError(f"{self.url}: {shlex.join(argv)} was not ended at its deadline")
         except BaseException:
             self._end(identity)
             raise
         self._fetched = [identity]
-        return self._result(argv, reply, timeout_s)
+        return self._result(argv, last, hearing, timeout_s)
 
     def push(self, local: Path, remote: str, sent: Sent = unheard) -> None:
         """Copy a file there in pieces, going on after a broken link with the piece that it cut."""
@@ -86,15 +123,29 @@ class AdbTransport:
         folder, name = shlex.quote(self.target.folder), self._supervisor
         self._line(f"mkdir -p {folder} && cd {folder} && cat > {name}.$$ && mv {name}.$$ {name} && echo here", source)
 
-    def _result(self, argv: Sequence[str], reply: bytes, timeout_s: float) -> CommandResult:
-        head, _, rest = reply.partition(b"\n")
-        word, *facts = head.decode(errors="replace").split(" ")
+    def _follow(self, identity: str, argv: Sequence[str], timeout_s: float, hearing: Hearing) -> str:
+        """Start it, unless it was, and hear it until it ends or the call has lasted; the line that says which."""
+        offsets = (str(len(hearing.stdout)), str(len(hearing.stderr)))
+        words = ["run", identity, f"{timeout_s:.3f}", str(WAIT_S), *offsets, *self._fetched, "--", *argv]
+        frames = _Frames(hearing)
+        line = self._supervisor_line(words)
+        answer = self._client.shell(line, timeout_s=WAIT_S + adb_client.CALL_S, arrived=frames.take)
+        if answer.exit_code != 0:
+            raise self._client.fault(answer)
+        if frames.last is None:  # adb exits 0 when the link breaks while it listens
+            raise LinkError(f"{self.url}: the link broke: an answer was cut short")
+        return frames.last
+
+    def _result(self, argv: Sequence[str], last: str, hearing: Hearing, timeout_s: float) -> CommandResult:
+        word, *facts = last.split(" ")
         if word == "problem":
             raise DeviceError(f"{self.url}: cannot start {shlex.join(argv)}: {' '.join(facts)}")
-        code, timed_out, centiseconds, out, err = map(int, facts)
+        code, timed_out, centiseconds, *sizes = map(int, facts)
         if timed_out:
             raise DeviceTimeoutError(f"{self.url}: {shlex.join(argv)} was not done after {timeout_s:g} s")
-        stdout, stderr = (part.decode(errors="replace") for part in (rest[:out], rest[out : out + err]))
+        if sizes != [len(hearing.stdout), len(hearing.stderr)]:
+            raise DeviceError(f"{self.url}: {shlex.join(argv)} printed {sum(sizes)} bytes, and not all of them came")
+        stdout, stderr = hearing.stdout.end(), hearing.stderr.end()
         return CommandResult(tuple(argv), 128 - code if code in _SIGNALS else code, stdout, stderr, centiseconds / 100)
 
     def _send(self, remote: str, offset: int, piece: bytes) -> None:
@@ -117,8 +168,6 @@ class AdbTransport:
         return retried(lambda: self._supervised(words), first=self._client.reconnect)
 
     def _supervised(self, words: Sequence[str], stdin: bytes = b"", timeout_s: float | None = None) -> bytes:
-        if timeout_s is None and words[0] == "run":
-            timeout_s = WAIT_S + adb_client.CALL_S
         return self._line(self._supervisor_line(words), stdin, timeout_s)
 
     def _supervisor_line(self, words: Sequence[str]) -> str:
@@ -129,7 +178,7 @@ class AdbTransport:
         answer = self._client.shell(line, stdin=stdin, timeout_s=timeout_s)
         if answer.exit_code != 0:
             raise self._client.fault(answer)
-        if not _is_whole(answer.stdout):
+        if not answer.stdout.endswith(b"\n"):
             raise LinkError(f"{self.url}: the link broke: an answer was cut short")
         return answer.stdout
 
@@ -139,14 +188,6 @@ class AdbTransport:
             self._supervised(["kill", identity])
         except DeviceError:
             return
-
-
-def _is_whole(reply: bytes) -> bool:
-    """Every answer is a line, and that of a command which ended has as many bytes after it as it says."""
-    head, newline, rest = reply.partition(b"\n")
-    if not newline or not head.startswith(b"ended "):
-        return newline == b"\n"
-    return len(rest) == sum(map(int, head.split()[4:]))
 
 
 def _pieces(size: int) -> range:

@@ -12,10 +12,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 from urllib.parse import parse_qs
 
 from edgekit.errors import (
@@ -33,12 +34,16 @@ EXAMPLE = "adb:SERIAL, adb:HOST:PORT, or adb: when one device is attached"
 FOLDER = "/data/local/tmp/edgekit"  # where adb's shell may write and run files
 CALL_S = 20.0  # for a call that has little to do
 SETTLE_S = 5.0  # what a device that was just found may take to let us in
+LOOK_S = 0.05  # between two looks at what a call has said
+
+Arrived = Callable[[bytes], object]  # told what a call says, as it comes
 
 _GET = 'install Android\'s platform tools (Debian: apt-get install adb), or pip install "edgekit[adb]"'
 _HEAD = "List of devices attached"
 _SETTINGS = ("folder", "python")
 _TCP = re.compile(r"(?:[^:\s]+|\[[^\]\s]+\]):\d+")
 _ALLOW = "; unlock it, and allow this computer on its screen"
+_PIECE = 1 << 20
 _UDEV = "; give this user the device (udev rules; Debian: apt-get install android-sdk-platform-tools-common)"
 _SWITCHED_ON = "; is it switched on, with USB or wireless debugging allowed?"
 _FAULTS: Mapping[str, type[DeviceError]] = {  # words of adb's, the first that are there
@@ -152,7 +157,19 @@ def attached_phones() -> list[str]:
     return [f"adb:{device.serial}" for device in listed]
 
 
-def _call(adb: str, words: Sequence[str], *, url: str, stdin: bytes = b"", timeout_s: float | None = None) -> Answer:
+def _ignored(_: bytes) -> None:
+    """For a call whose answer is looked at when it has ended."""
+
+
+def _call(
+    adb: str,
+    words: Sequence[str],
+    *,
+    url: str,
+    stdin: bytes = b"",
+    timeout_s: float | None = None,
+    arrived: Arrived = _ignored,
+) -> Answer:
     """Run adb. Its output goes to files: a server that adb starts on the way would hold pipes open for ever."""
     timeout_s = CALL_S if timeout_s is None else timeout_s
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -160,13 +177,30 @@ def _call(adb: str, words: Sequence[str], *, url: str, stdin: bytes = b"", timeo
         given.seek(0)
         with subprocess.Popen([adb, *words], stdin=given, stdout=out, stderr=err) as process:
             try:
-                process.wait(timeout_s)
+                said = _follow(process, out, timeout_s, arrived)
             except subprocess.TimeoutExpired as problem:
-                process.kill()
                 raise StalledError(f"{url}: no answer after {timeout_s:g} s; is it asleep?") from problem
-        for stream in (out, err):
-            stream.seek(0)
-        return Answer(process.returncode, out.read(), err.read().decode(errors="replace"))
+            finally:
+                process.kill()
+        err.seek(0)
+        return Answer(process.returncode, said, err.read().decode(errors="replace"))
+
+
+def _follow(process: subprocess.Popen[bytes], out: IO[bytes], timeout_s: float, arrived: Arrived) -> bytes:
+    """Tell what it writes until it has ended; returns all of it. Raises TimeoutExpired."""
+    said, deadline, ended = bytearray(), time.monotonic() + timeout_s, False
+    while not ended:
+        left_s = deadline - time.monotonic()
+        try:
+            process.wait(max(min(LOOK_S, left_s), 0.0))
+            ended = True
+        except subprocess.TimeoutExpired:
+            if left_s <= 0:
+                raise
+        while piece := os.pread(out.fileno(), _PIECE, len(said)):  # adb writes at the position that is ours too
+            said += piece
+            arrived(piece)
+    return bytes(said)
 
 
 class AdbClient:
@@ -183,13 +217,18 @@ class AdbClient:
         else:
             self._reach()
 
-    def call(self, words: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = None) -> Answer:
-        """Run adb. Raises StalledError when it does not end in time."""
-        return _call(self._adb, words, url=self.url, stdin=stdin, timeout_s=timeout_s)
+    def call(
+        self, words: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = None, arrived: Arrived = _ignored
+    ) -> Answer:
+        """Run adb; `arrived` is told what it says, as it comes. Raises StalledError when it does not end in time."""
+        return _call(self._adb, words, url=self.url, stdin=stdin, timeout_s=timeout_s, arrived=arrived)
 
-    def shell(self, line: str, *, stdin: bytes = b"", timeout_s: float | None = None) -> Answer:
+    def shell(
+        self, line: str, *, stdin: bytes = b"", timeout_s: float | None = None, arrived: Arrived = _ignored
+    ) -> Answer:
         """A line for the device's sh, without a terminal, so that bytes stay as they are."""
-        return self.call(["-s", self.serial, "shell", "-T", line], stdin=stdin, timeout_s=timeout_s)
+        words = ["-s", self.serial, "shell", "-T", line]
+        return self.call(words, stdin=stdin, timeout_s=timeout_s, arrived=arrived)
 
     def fault(self, answer: Answer) -> DeviceError:
         """What an answer that is not the expected one means."""

@@ -94,7 +94,7 @@ def run_benchmark_model(
         *(f"./{program}", f"--graph={graph}", f"--num_threads={threads}", f"--num_runs={runs}"),
         *(f"--warmup_runs={warmup}", "--min_secs=0", "--warmup_min_secs=0", *DELEGATES[delegate], *flags),
     ]
-    result = checked(device, argv, timeout_s=TIMEOUT_S)
+    result = checked(device, argv, timeout_s=TIMEOUT_S, heard=device.listener)
     figures = parse_benchmark(f"{result.stdout}\n{result.stderr}", delegate, variant=chosen.id, threads=threads)
     if figures is None:
         raise DeviceError(f"{describe_failure(result, device.url)}; it said no timings that edgekit knows")

@@ -12,9 +12,9 @@ from edgekit.bundle import Bundle
 from edgekit.devices.deployed import DeployedBundle, DeviceRun
 from edgekit.devices.facts import probe_facts
 from edgekit.devices.native import deploy_native
-from edgekit.devices.pushing import push_all, push_by_content, remove
+from edgekit.devices.pushing import push_all, push_once, remove
 from edgekit.devices.remedies import what_is_missing
-from edgekit.devices.replies import read_reply
+from edgekit.devices.replies import read_reply, spoken
 from edgekit.devices.transport import Transport
 from edgekit.devices.vendoring import push_wheels
 from edgekit.devices.zipapp import write_zipapp
@@ -123,10 +123,10 @@ class ZipappBundle:
     ) -> DeviceRun:
         """Run once on the device, on the `accelerator` that is named (`open_bundle`)."""
         with tempfile.TemporaryDirectory(prefix="edgekit-run-") as folder:
-            given, got = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
+            given, got = Path(folder, "inputs"), Path(folder, "outputs")
             write_npz(given, inputs)
-            remote = push_by_content(self.device, given)
-            answer = f"{remote}.outputs"
+            remote = push_once(self.device, given)
+            answer = remote.replace("inputs", "outputs")
             try:
                 argv = ["run", self.remote, "--input", remote, "--output", answer, f"--threads={threads}"]
                 reply = self._ask(RunReply, *argv, *_choose(variant), *_accelerated(accelerator), building=True)
@@ -200,7 +200,7 @@ class ZipappBundle:
         timeout_s = self.timeout_s + engines * BUILD_TIMEOUT_S
         path = ["env", f"PYTHONPATH={':'.join(self.wheels)}"] if self.wheels else []
         argv = [*path, self.python, self.runtime, *arguments]
-        result = self.device.run(argv, timeout_s=timeout_s)
+        result = self.device.run(argv, timeout_s=timeout_s, heard=spoken(self.device.listener))
         try:
             reply = read_reply(result, self.device.url)
         except (EngineError, DeviceError) as problem:

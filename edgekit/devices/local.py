@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import selectors
 import shlex
 import shutil
 import signal
@@ -16,13 +17,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from edgekit.devices.transport import CommandResult, Sent, unheard
+from edgekit.devices.hearing import Hearing
+from edgekit.devices.transport import CommandResult, Heard, Sent, logged, unheard
 from edgekit.errors import DeviceError
 from edgekit.progress import LoggedProgress, Progress
 
 HERE = "local:"
+CHUNK = 1 << 16
 _URL = re.compile(r"local:([A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 
@@ -39,10 +43,11 @@ class LocalTransport:
     def __init__(self, url: str = HERE) -> None:
         self.url = url
         self.progress: Progress = LoggedProgress()
+        self.listener: Heard = logged
         self._folder = tempfile.TemporaryDirectory(prefix="edgekit-local-")
         self.root = Path(self._folder.name)
 
-    def run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
+    def run(self, argv: Sequence[str], *, timeout_s: float, heard: Heard = unheard) -> CommandResult:
         """Run a process of its own group in the folder; the group is killed when the time is over."""
         start = time.monotonic()
         try:
@@ -52,13 +57,21 @@ class LocalTransport:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
                 start_new_session=True,
             )
         except OSError as problem:
             raise DeviceError(f"local: cannot start {shlex.join(argv)}: {problem.strerror or problem}") from problem
-        stdout, stderr = _communicate(process, argv, timeout_s)
+        hearing = Hearing(heard)
+        with process:
+            try:
+                _listen(process, hearing, start + timeout_s)
+            except subprocess.TimeoutExpired as problem:
+                _kill(process)
+                raise DeviceError(f"local: {shlex.join(argv)} was not done after {timeout_s:g} s") from problem
+            except BaseException:
+                _kill(process)
+                raise
+        stdout, stderr = hearing.stdout.end(), hearing.stderr.end()
         return CommandResult(tuple(argv), process.returncode, stdout, stderr, time.monotonic() - start)
 
     def push(self, local: Path, remote: str, sent: Sent = unheard) -> None:
@@ -87,12 +100,26 @@ class LocalTransport:
             raise DeviceError(f"local: cannot copy {source} to {target}: {problem.strerror or problem}") from problem
 
 
-def _communicate(process: subprocess.Popen[str], argv: Sequence[str], timeout_s: float) -> tuple[str, str]:
-    try:
-        return process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired as problem:
-        raise DeviceError(f"local: {shlex.join(argv)} was not done after {timeout_s:g} s") from problem
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+def _listen(process: subprocess.Popen[bytes], hearing: Hearing, deadline: float) -> None:
+    """Until both streams and the process have ended. Raises TimeoutExpired."""
+    assert process.stdout is not None  # both are pipes
+    assert process.stderr is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ, hearing.stdout)
+        selector.register(process.stderr, selectors.EVENT_READ, hearing.stderr)
+        while selector.get_map():
+            left_s = deadline - time.monotonic()
+            if left_s < 0:
+                raise subprocess.TimeoutExpired(process.args, left_s)
+            for key, _ in selector.select(left_s):
+                piece = os.read(key.fd, CHUNK)
+                key.data.take(piece)
+                if not piece:
+                    selector.unregister(key.fileobj)
+    process.wait(max(deadline - time.monotonic(), 0.0))
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """With all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

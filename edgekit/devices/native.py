@@ -137,7 +137,8 @@ class NativeBundle:
         """How far variants on the device are from the golden outputs."""
         with Bundle.open(self.path) as bundle:
             wanted = survey.every_variant(bundle) if every else [variant]
-            return survey.golden(bundle, wanted, threads=1, progress=_silent, strict=not every, shelf=self.phone)
+            progress = self.device.listener
+            return survey.golden(bundle, wanted, threads=1, progress=progress, strict=not every, shelf=self.phone)
 
     def verify(self) -> VerifyReply:
         """Check the hash of every TFLite member, there. Raises BundleError."""
@@ -164,7 +165,3 @@ class NativeBundle:
         finally:
             remove(self.device, *given)
         return cast(list[list[int]], reply["samples_ns"])
-
-
-def _silent(message: str) -> None:
-    """Questions here are answered as they come."""

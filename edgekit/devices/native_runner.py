@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,8 @@ from typing import Any  # Any: JSON
 
 import numpy as np
 
-from edgekit.devices.pushing import FOLDER, push_by_content, remove
-from edgekit.devices.replies import read_reply
+from edgekit.devices.pushing import push_by_content, push_once, remove
+from edgekit.devices.replies import read_reply, spoken
 from edgekit.devices.transport import Transport
 from edgekit.errors import EngineError
 from edgekit.manifest import Binding
@@ -70,8 +69,9 @@ class NativePhone:
 
     def ask(self, *words: str) -> dict[str, Any]:
         """The runner's reply. Raises what it reports, or DeviceError."""
-        result = self.device.run([*self.command, *words], timeout_s=self.timeout_s)
-        return read_reply(result, self.device.url)
+        device = self.device
+        result = device.run([*self.command, *words], timeout_s=self.timeout_s, heard=spoken(device.listener))
+        return read_reply(result, device.url)
 
 
 @dataclass(frozen=True)
@@ -188,11 +188,9 @@ class NativeRunner:
     def push_inputs(self, runs: Iterable[Sequence[Array]]) -> str:
         """Their remote path, which no other call has."""
         with tempfile.TemporaryDirectory(prefix="edgekit-run-") as folder:
-            path = Path(folder, f"inputs-{secrets.token_hex(8)}.part")  # one that is left behind is swept
+            path = Path(folder, "inputs")
             path.write_bytes(b"".join(self.takes.pack(arrays) for arrays in runs))
-            remote = f"{FOLDER}/{path.name}"
-            self.phone.device.push(path, remote)
-            return remote
+            return push_once(self.phone.device, path)
 
     def close(self) -> None:
         """Nothing is held there."""

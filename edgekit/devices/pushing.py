@@ -25,7 +25,13 @@ def sha256(path):
 """
 # Each runs as `python -S -c CODE ARGUMENT…` on the device, which may lack sha256sum; -S: without installed packages.
 _PYTHON: Mapping[str, str] = {
-    "make folders": "import os, sys; [os.makedirs(name, exist_ok=True) for name in sys.argv[1:]]",
+    "prepare": f"""
+{_PYTHON_SHA256}
+for path in sys.argv[1:]:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.exists(path):
+        print(sha256(path), "", path)
+""",
     "settle": f"""
 {_PYTHON_SHA256}
 def to_disk(path):
@@ -52,7 +58,12 @@ for path in filter(os.path.exists, sys.argv[1:]):
 }
 # And as `sh -c CODE sh ARGUMENT…` on one without Python. toybox has fsync; sync with a file is coreutils'.
 _SHELL: Mapping[str, str] = {
-    "make folders": 'mkdir -p "$@"',
+    "prepare": """
+for path in "$@"; do
+    mkdir -p "${path%/*}" || exit 1
+    if [ -e "$path" ]; then sha256sum "$path"; fi
+done
+""",
     "settle": """
 to_disk() { fsync "$1" 2> /dev/null || sync "$1"; }
 arrived=$(sha256sum "$1") && arrived=${arrived%% *} && echo "$arrived" || exit 1
@@ -76,13 +87,21 @@ def push_all(device: Transport, files: Sequence[Path]) -> list[str]:
     """`push_by_content` of several files; what is there already costs one question."""
     wanted = [(file, sha256_file(file)) for file in files]
     remotes = [f"{FOLDER}/{sha256}/{file.name}" for file, sha256 in wanted]
-    there = remote_sha256s(device, remotes)
+    there = _sha256s(device, "prepare", remotes)
     missing = [(*want, remote) for want, remote in zip(wanted, remotes, strict=True) if there.get(remote) != want[1]]
-    if missing:
-        _there(device, "make folders", *(f"{FOLDER}/{sha256}" for _, sha256, _ in missing))
     for file, sha256, remote in missing:
         _push(device, file, remote, sha256)
     return remotes
+
+
+def push_once(device: Transport, local: Path) -> str:
+    """Bring a file for one command, under a name that no other has, in FOLDER, which is there; the caller removes it.
+
+    Its hash is not asked for: what reads it there notices bytes that are not. Raises DeviceError.
+    """
+    remote = f"{FOLDER}/{local.name}-{secrets.token_hex(8)}.part"  # one that is left behind is swept
+    _send(device, local, remote)
+    return remote
 
 
 def _push(device: Transport, local: Path, remote: str, sha256: str) -> None:
@@ -117,7 +136,11 @@ def remove(device: Transport, *remotes: str) -> None:
 
 def remote_sha256s(device: Transport, remotes: Sequence[str]) -> dict[str, str]:
     """Of those files that are on the device. Raises DeviceError."""
-    result = _there(device, "sha256", *remotes)
+    return _sha256s(device, "sha256", remotes)
+
+
+def _sha256s(device: Transport, verb: str, remotes: Sequence[str]) -> dict[str, str]:
+    result = _there(device, verb, *remotes)
     found = {path: sha256 for sha256, _, path in (line.partition("  ") for line in result.stdout.splitlines())}
     if not set(found) <= set(remotes):
         raise DeviceError(f"{describe_failure(result, device.url)}; it said {result.stdout!r}")

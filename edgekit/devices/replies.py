@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any  # Any: JSON
 
 from edgekit import errors
-from edgekit.devices.transport import CommandResult, describe_failure
+from edgekit.devices.transport import CommandResult, Heard, describe_failure
 from edgekit.errors import DeviceCrashError, DeviceError, EdgekitError
 
-log = logging.getLogger(__name__)
+
+def spoken(listener: Heard) -> Heard:
+    """Of the lines that a runtime prints, those for people: how far it is, and what its engine says."""
+
+    def heard(line: str) -> None:
+        event = _event(line)
+        if event is None:
+            listener(line)
+        elif event["event"] == "progress":
+            listener(str(event.get("message")))
+
+    return heard
 
 
 def read_reply(result: CommandResult, url: str) -> dict[str, Any]:
@@ -32,11 +42,8 @@ def _event(line: str) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
     except ValueError:
-        event = None
-    if not isinstance(event, dict) or "event" not in event:
-        log.debug("the device said: %s", line)
         return None
-    return event
+    return event if isinstance(event, dict) and "event" in event else None
 
 
 def _error_type(name: str) -> type[EdgekitError]:

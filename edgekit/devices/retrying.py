@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from edgekit.errors import DeviceError, LinkError
+from edgekit.errors import DeviceError, LinkError, OfflineError
 
 ATTEMPTS = 4
 WAIT_S = 0.5  # before the second attempt; twice as long before each further one
@@ -16,11 +16,16 @@ Result = TypeVar("Result")
 
 
 def retried(work: Callable[[], Result], *, first: Callable[[], object] = lambda: None) -> Result:
-    """Work that is done again after a LinkError, a bounded number of times; `first` mends the link before each."""
+    """Work that is done again after a LinkError, a bounded number of times; `first` mends the link before each.
+
+    After its link broke, a device that is not reached has a link that is still broken; before, it is offline.
+    """
+    broken: tuple[type[DeviceError], ...] = (LinkError,)
     for attempt in range(1, ATTEMPTS):
         try:
             return work()
-        except LinkError:
+        except broken:
+            broken = (LinkError, OfflineError)
             time.sleep(WAIT_S * 2 ** (attempt - 1))
             mend(first)
     return work()

@@ -14,14 +14,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any  # Any: the supervisor's replies, which are JSON
 
 from edgekit.devices import supervisor
+from edgekit.devices.hearing import Hearing
 from edgekit.devices.retrying import inside, retried
 from edgekit.devices.ssh_client import SshClient, Target, parse_url
-from edgekit.devices.transport import CommandResult, Sent, unheard
+from edgekit.devices.transport import CommandResult, Heard, Sent, logged, unheard
 from edgekit.errors import DeviceError, DeviceFullError, DeviceTimeoutError, LinkError
 from edgekit.files import atomic
 from edgekit.progress import LoggedProgress, Progress
@@ -35,14 +36,13 @@ LOOK_S = 0.2  # between two looks at how far a file is
 class _Told:
     """What the supervisor has told so far of one command."""
 
-    stdout: bytearray = field(default_factory=bytearray)
-    stderr: bytearray = field(default_factory=bytearray)
+    hearing: Hearing
     status: dict[str, Any] | None = None
 
     def take(self, line: bytes) -> None:
         event = json.loads(line)
-        self.stdout += base64.b64decode(event.get("stdout", ""))
-        self.stderr += base64.b64decode(event.get("stderr", ""))
+        self.hearing.stdout.take(base64.b64decode(event.get("stdout", "")))
+        self.hearing.stderr.take(base64.b64decode(event.get("stderr", "")))
         self.status = event.get("ended", self.status)
 
 
@@ -54,6 +54,7 @@ class SshTransport:
         self.target: Target = parse_url(url)
         self.url = url
         self.progress: Progress = LoggedProgress()
+        self.listener: Heard = logged
         self.python = self.target.python
         self._client = SshClient(self.target)
         self._fetched: list[str] = []  # runs whose folders are no longer needed there
@@ -65,9 +66,10 @@ class SshTransport:
             self.close()
             raise
 
-    def run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
+    def run(self, argv: Sequence[str], *, timeout_s: float, heard: Heard = unheard) -> CommandResult:
         """Run under the supervisor; what a broken link interrupts is heard to its end after a reconnect."""
-        identity, told = secrets.token_hex(8), _Told()
+        identity, hearing = secrets.token_hex(8), Hearing(heard)
+        told = _Told(hearing)
         deadline = time.monotonic() + timeout_s + GRACE_S
         try:
             retried(lambda: self._follow(identity, argv, timeout_s, told, deadline))
@@ -80,7 +82,7 @@ class SshTransport:
             raise DeviceError(f"{self.url}: cannot start {shlex.join(argv)}: {status['problem']}")
         if status["timed_out"]:
             raise DeviceTimeoutError(f"{self.url}: {shlex.join(argv)} was not done after {timeout_s:g} s")
-        stdout, stderr = (bytes(part).decode(errors="replace") for part in (told.stdout, told.stderr))
+        stdout, stderr = hearing.stdout.end(), hearing.stderr.end()
         return CommandResult(tuple(argv), status["exit_code"], stdout, stderr, status["elapsed_s"])
 
     def push(self, local: Path, remote: str, sent: Sent = unheard) -> None:
@@ -119,7 +121,7 @@ class SshTransport:
         return [self.python, "-S", self._supervisor]
 
     def _follow(self, identity: str, argv: Sequence[str], timeout_s: float, told: _Told, deadline: float) -> None:
-        offsets = (str(len(told.stdout)), str(len(told.stderr)))
+        offsets = (str(len(told.hearing.stdout)), str(len(told.hearing.stderr)))
         request = [*self._program(), "run", identity, str(timeout_s), *offsets, *self._fetched, "--", *argv]
         with self._client.calling(request, timeout_s=deadline - time.monotonic()) as call:
             for line in call.stdout:

@@ -1,14 +1,17 @@
 # What watches over commands on a device without Python: supervisor.py in POSIX sh, for Android's mksh and toybox.
 #
-#     sh supervisor.sh run ID TIMEOUT_S WAIT_S [DONE...] -- ARGV...   start once, then wait for its end, WAIT_S at most
+#     sh supervisor.sh run ID TIMEOUT_S WAIT_S OUT ERR [DONE...] -- ARGV...
+#                                                                     start once, then tell what it says, WAIT_S at most
 #     sh supervisor.sh kill ID                                        end it, with all that it started
 #     sh supervisor.sh size PATH                                      bytes of a file; 0 where there is none
 #     sh supervisor.sh receive PATH OFFSET                            stdin into a file from byte OFFSET on; the rest goes
 #     sh supervisor.sh send PATH FIRST COUNT                          that many bytes of a file; the first byte is 1
 #
 # A command runs in a session of its own that outlives the connection, ends at its deadline, and leaves how it ended.
-# `run` says "running", or "ended EXIT_CODE TIMED_OUT CENTISECONDS STDOUT_BYTES STDERR_BYTES" and then those bytes, or
-# "problem ...". mksh counts in 32 bits: sizes of files are passed on as text.
+# `run` with an ID that was started already goes on telling from byte OUT of its stdout and ERR of its stderr. It says
+# "stdout BYTES" or "stderr BYTES" and then those bytes, as they come; last "running" or "ended EXIT_CODE TIMED_OUT
+# CENTISECONDS STDOUT_BYTES STDERR_BYTES", or "problem ...". mksh counts in 32 bits: sizes of files are passed on as text,
+# and a command may print 2 GiB.
 
 RUNS=runs  # a folder for each command: stdout, stderr, pid, status
 
@@ -18,13 +21,17 @@ centiseconds() {
 }
 
 run() {
-    id=$1 timeout=$2 most=$3
-    shift 3
+    id=$1 timeout=$2 most=$3 out=$4 err=$5
+    shift 5
     while [ "$1" != "--" ]; do
         rm -rf "${RUNS:?}/$1"
         shift
     done
     shift
+    if ! command -v setsid > /dev/null 2>&1; then
+        echo "problem there is no setsid, under which commands run (Android has it; Debian: util-linux)"
+        return
+    fi
     mkdir -p "$RUNS"
     if mkdir "$RUNS/$id" 2> /dev/null; then
         sweep
@@ -35,7 +42,7 @@ run() {
         fi
         setsid sh "$0" watch "$RUNS/$id" "$timeout" "$@" < /dev/null > /dev/null 2>&1 &
     fi
-    follow "$RUNS/$id" "$most"
+    follow "$RUNS/$id" "$most" "$out" "$err"
 }
 
 # In the background: runs the command to its end or its deadline. Both it and its timer lead sessions of their own.
@@ -66,17 +73,32 @@ alarm() {
 
 # Looks often at first, then five times a second.
 follow() {
-    place=$1 most=$(($(centiseconds) + $2 * 100)) pause=0.02
-    while [ ! -e "$place/status" ]; do
-        if [ "$(centiseconds)" -ge "$most" ]; then
-            echo running
-            return
+    place=$1 most=$(($(centiseconds) + $2 * 100)) out=$3 err=$4 pause=0.02 last=
+    while [ -z "$last" ]; do
+        if [ -e "$place/status" ]; then
+            last="ended $(cat "$place/status")"
+        elif [ "$(centiseconds)" -ge "$most" ]; then
+            last=running
+        else
+            sleep "$pause"
+            [ "$pause" = 0.02 ] && pause=0.05 || pause=0.2
         fi
-        sleep "$pause"
-        [ "$pause" = 0.02 ] && pause=0.05 || pause=0.2
+        tell stdout "$out"
+        out=$now
+        tell stderr "$err"
+        err=$now
     done
-    echo "ended $(cat "$place/status") $(size "$place/stdout") $(size "$place/stderr")"
-    cat "$place/stdout" "$place/stderr"
+    [ "$last" = running ] || last="$last $out $err"
+    echo "$last"
+}
+
+# What is new in one of its streams since byte $2; `now` is how far it is told.
+tell() {
+    now=$(size "$place/$1")
+    if [ "$now" != "$2" ]; then
+        echo "$1 $((now - $2))"
+        tail -c "+$(($2 + 1))" "$place/$1" | head -c "$((now - $2))"
+    fi
 }
 
 end() {

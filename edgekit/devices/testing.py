@@ -89,8 +89,8 @@ def run_device_tests(
 ) -> TestOutcome:
     """Run every suite of `edgekit_device_tests`, on several devices `jobs` at a time.
 
-    With `stream`, what pytest says goes to stderr as it says it (for one job). `select` is a marker expression. Raises
-    ConfigError without pytest, or on an option that cannot be.
+    With `stream`, what pytest and programs on the device say goes to stderr as they say it (for one job). `select` is a
+    marker expression. Raises ConfigError without pytest, or on an option that cannot be.
     """
     if find_spec("pytest") is None:
         raise ConfigError('the device tests need pytest: pip install "edgekit[testing]"')
@@ -99,11 +99,12 @@ def run_device_tests(
         raise ConfigError(f"{jobs} jobs for {len(urls)} devices, expected at least one of each")
     shares = [urls[start::jobs] for start in range(min(jobs, len(urls)))]
     words = [*(options or TestOptions()).words(), *([] if select is None else ["-m", select])]
-    alone = len(shares) == 1
+    streamed = stream and len(shares) == 1
+    words += ["--edgekit-live"] if streamed else []
     with tempfile.TemporaryDirectory(prefix="edgekit-test-") as folder, ThreadPoolExecutor(len(shares)) as pool:
         places = [Path(folder, str(index)) for index in range(len(shares))]
         runs = [
-            pool.submit(_run, bundle, share, place, words, stream and alone)
+            pool.submit(_run, bundle, share, place, words, streamed)
             for share, place in zip(shares, places, strict=True)
         ]
         reports = [run.result() for run in runs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,26 @@ from typing import Protocol, runtime_checkable
 from edgekit.errors import DeviceError
 from edgekit.progress import Progress
 
+log = logging.getLogger(__name__)
+
 Sent = Callable[[int], object]  # told how many bytes of a file went so far
+Heard = Callable[[str], object]  # told each line that a command prints, on either stream, while it runs
 
 _STDERR_LINES = 20
 
 
-def unheard(_bytes: int) -> None:
-    """For a file of which nobody wants to know how far it is."""
+def unheard(_: object) -> None:
+    """For a file or a command of which nobody wants to know how far it is."""
+
+
+def logged(line: str) -> None:
+    """For what a program on a device prints while nobody else listens."""
+    log.info("the device said: %s", line)
+
+
+def line_of(url: str, line: str) -> str:
+    """What is shown of a line that a program on a device printed."""
+    return f"{url.removesuffix(':')}: {line}"
 
 
 @dataclass(frozen=True)
@@ -36,14 +50,19 @@ class Transport(Protocol):
 
     url: str  # "local:"
     progress: Progress  # shows what takes long; quiet until somebody sets another
+    listener: Heard  # told what the runtime and its engines print there; `logged` until somebody sets another
 
     @property
     def python(self) -> str | None:
         """What starts Python 3 there; None: it has none."""
         ...
 
-    def run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
-        """Run a command in the device's folder. Raises DeviceError when it cannot start or is not done in time."""
+    def run(self, argv: Sequence[str], *, timeout_s: float, heard: Heard = unheard) -> CommandResult:
+        """Run a command in the device's folder. Raises DeviceError when it cannot start or is not done in time.
+
+        `heard` is told every line once, in the order of its stream, as soon as it comes. What it raises ends the
+        command.
+        """
         ...
 
     def push(self, local: Path, remote: str, sent: Sent = unheard) -> None:
@@ -70,9 +89,9 @@ def describe_failure(result: CommandResult, url: str) -> str:
     return f"{url} {shlex.join(result.argv)}: exit code {result.exit_code}; stderr: {' | '.join(lines) or 'empty'}"
 
 
-def checked(device: Transport, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
+def checked(device: Transport, argv: Sequence[str], *, timeout_s: float, heard: Heard = unheard) -> CommandResult:
     """Run a command that must succeed. Raises DeviceError otherwise."""
-    result = device.run(argv, timeout_s=timeout_s)
+    result = device.run(argv, timeout_s=timeout_s, heard=heard)
     if result.exit_code != 0:
         raise DeviceError(describe_failure(result, device.url))
     return result

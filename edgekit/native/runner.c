@@ -273,11 +273,19 @@ static void say_samples(const Model *models, int count, int runs) {
     puts("]}");
 }
 
+/* While a bench lasts, nothing else is said. */
+static void say_begun(int models, int warmup, int runs) {
+    printf("{\"event\": \"progress\", \"message\": \"measuring %d model%s: %d warm-up and %d timed runs each\"}\n",
+           models, models == 1 ? "" : "s", warmup, runs);
+    fflush(stdout);
+}
+
 static void bench(Handle environment, int threads, char **words, int count) {
     static Model models[MOST_MODELS];
     int warmup = atoi(words[0]), runs = atoi(words[1]), block = atoi(words[2]), models_given = (count - 3) / 2;
     if (runs < 1 || warmup < 0 || block < 1 || models_given > MOST_MODELS)
         fail("ConfigError", "warmup %d, runs %d, block %d, %d models", warmup, runs, block, models_given);
+    say_begun(models_given, warmup, runs);
     for (int index = 0; index < models_given; index++) {
         Model *model = &models[index];
         FILE *inputs = opened(words[4 + 2 * index], "rb");

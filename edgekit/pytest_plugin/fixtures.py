@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edgekit.devices import DeployedBundle, DeviceRun, Transport
     from edgekit.devices.deploy import ZipappBundle
     from edgekit.devices.traits import Traits
+    from edgekit.devices.transport import Heard
     from edgekit.manifest import Variant
     from edgekit.runtime.golden import GoldenResult
     from edgekit.runtime.golden_texts import TextResult
@@ -61,6 +63,8 @@ def edgekit_device(request: pytest.FixtureRequest) -> Iterator[Transport]:
         harness.devices[url].broken = str(problem)
         pytest.skip(f"no device: {problem}")
     harness.leases[url] = lease
+    if options.live:
+        device.listener = _screen(request.config, url)
     yield device
     harness.leases.pop(url)
     leased.__exit__(None, None, None)
@@ -129,16 +133,12 @@ def edgekit_variant(request: pytest.FixtureRequest, edgekit_bundle: Bundle, edge
 
 
 @pytest.fixture
-def edgekit_golden(
-    request: pytest.FixtureRequest, edgekit_deployed: DeployedBundle, edgekit_variant: Variant
-) -> GoldenResult:
-    """The variant held to the golden outputs there; asked once for all tests."""
+def edgekit_golden(edgekit_golden_run: DeviceRun, edgekit_bundle: Bundle, edgekit_variant: Variant) -> GoldenResult:
+    """What the variant gave there, held to the golden outputs here: starting it once more would cost most of a test."""
+    from edgekit.runtime.golden import judge, read_golden
 
-    def ask() -> GoldenResult:
-        (result,) = edgekit_deployed.golden(edgekit_variant.id).results
-        return result
-
-    return _once(request, edgekit_deployed, edgekit_variant.id, "golden", ask)
+    run, limit = edgekit_golden_run, edgekit_variant.golden_tolerance
+    return judge(run.choice, run.outputs, read_golden(edgekit_bundle), limit=limit)
 
 
 @pytest.fixture
@@ -203,6 +203,22 @@ def edgekit_record(
             record_property(f"{variant}.{name}", value)
 
     return record
+
+
+def _screen(config: pytest.Config, url: str) -> Heard:
+    """Lines among pytest's own, whatever is captured; a worker of pytest-xdist has no terminal."""
+    from edgekit.devices.transport import line_of, logged
+
+    terminal, capture = map(config.pluginmanager.get_plugin, ("terminalreporter", "capturemanager"))
+    if terminal is None:
+        return logged
+
+    def heard(line: str) -> None:
+        with nullcontext() if capture is None else capture.global_and_fixture_disabled():  # as pytest's own live logs
+            terminal.write_line(line_of(url, line))
+            terminal.flush()
+
+    return heard
 
 
 def _state(request: pytest.FixtureRequest, deployed: DeployedBundle) -> OnDevice:

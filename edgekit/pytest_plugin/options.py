@@ -31,6 +31,7 @@ class Options:
     baseline: Path | None
     devices: tuple[str, ...]
     require_device: bool
+    live: bool
     report: Path | None
     evaluation: str | None
     samples: int
@@ -68,6 +69,7 @@ def declare(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail, rather than skip, without the device or without a variant's engine on it",
     )
+    add("--edgekit-live", action="store_true", help="show what programs on the device print, while they run")
     add("--edgekit-lease-wait", metavar="S", type=float, default=LEASE_WAIT_S, help="until a device must be free (600)")
     add("--edgekit-report", metavar="FILE", help="write the figures there as JSON")
     add("--edgekit-evaluation", metavar="DATA", help="labelled data (.npz): accuracy is measured on the device")
@@ -115,6 +117,7 @@ def read_options(config: pytest.Config) -> Options:
         baseline=paths["baseline"],
         devices=urls,
         require_device=get("require_device"),
+        live=get("live"),
         report=paths["report"],
         evaluation=get("evaluation"),
         samples=get("samples"),

@@ -11,6 +11,7 @@ import numpy as np
 from edgekit.bundle import Bundle
 from edgekit.errors import BundleError
 from edgekit.runtime.arrays import parse_npz, write_npz
+from edgekit.runtime.choosing import Choice
 from edgekit.runtime.sequences import run_samples
 from edgekit.runtime.session import Session
 from edgekit.tensors import Array
@@ -83,13 +84,17 @@ def check_golden(session: Session, vectors: GoldenVectors, *, limit: float) -> G
     """
     if session.stateful:
         session.reset_state()
-    outputs = run_samples(session, vectors.inputs)
+    return judge(session.choice, run_samples(session, vectors.inputs), vectors, limit=limit)
+
+
+def judge(choice: Choice, outputs: Mapping[str, Array], vectors: GoldenVectors, *, limit: float) -> GoldenResult:
+    """Hold what was run, on the golden inputs, to the golden outputs."""
     max_error = max(_error(outputs[name], golden) for name, golden in vectors.outputs.items())
     first = next(iter(vectors.outputs))
     return GoldenResult(
-        variant=session.choice.variant,
-        engine=session.choice.engine,
-        accelerator=session.choice.accelerator,
+        variant=choice.variant,
+        engine=choice.engine,
+        accelerator=choice.accelerator,
         samples=len(next(iter(vectors.inputs.values()))),
         max_error=max_error if np.isfinite(max_error) else None,
         limit=limit,

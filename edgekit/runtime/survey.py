@@ -28,7 +28,7 @@ from edgekit.runtime.session import Session
 from edgekit.runtime.stages import Stages
 from edgekit.runtime.timing import Timing, measure
 
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 
 
 @dataclass(frozen=True)

@@ -29,17 +29,18 @@ def test_one_verdict(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("same", "wider", "exit_code"),
+    ("same", "deeper", "exit_code"),
     [("pass", "fail", 0), ("inconclusive", "fail", 0), ("fail", "fail", 1), ("pass", "pass", 1)],
 )
-def test_how_it_ends(tmp_path: Path, same: str, wider: str, exit_code: int) -> None:
+def test_how_it_ends(tmp_path: Path, same: str, deeper: str, exit_code: int) -> None:
     """From verdicts that are there; none is reached anew."""
     lines = [
         {"run": name, "verdict": word, "reason": "", "exit_code": 0}
-        for name, word in (("same 1", same), ("wider", wider))
+        for name, word in (("same 1", same), ("deeper 1", deeper))
     ]
     (tmp_path / "gate-real.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    argv = [sys.executable, SCRIPT, "--same", "1", "-o", tmp_path]
+    argv = [sys.executable, SCRIPT, "--times", "1", "-o", tmp_path]
     ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert ended.returncode == exit_code
-    assert f"{int(same == 'fail')} of 1 equal bundles failed; the slower one was" in ended.stdout
+    alarms, caught = int(same == "fail"), int(deeper == "fail")
+    assert f"of 1 each, {alarms} equal bundles failed, and {caught} slower ones were caught" in ended.stdout

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from edgekit.devices import open_device
-from edgekit.devices.adb import AdbTransport, _is_whole
+from edgekit.devices.adb import AdbTransport, _Frames
 from edgekit.devices.adb_client import AdbDevice, attached_phones, find_adb, parse_devices, parse_url
+from edgekit.devices.hearing import Hearing
 from edgekit.devices.pushing import push_by_content
 from edgekit.errors import (
     ConfigError,
@@ -126,20 +127,20 @@ class TestWords:
         assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("reply", "whole"),
-    [
-        (b"", False),
-        (b"runn", False),
-        (b"running\n", True),
-        (b"ended 0 0 12 0", False),
-        (b"ended 0 0 12 3 4\n", False),
-        (b"ended 0 0 12 3 4\nouterr", False),
-        (b"ended 0 0 12 3 4\nouterr\n", True),
-    ],
-)
-def test_an_answer_that_is_cut_short(reply: bytes, whole: bool) -> None:
-    assert _is_whole(reply) is whole
+def test_an_answer_that_is_cut_short() -> None:
+    """Wherever: what is whole is taken, and nobody takes it for the end."""
+    said = b"stdout 4\none\nstderr 3\nerrstdout 5\n\ntwo\nended 0 0 12 9 3\n"
+    for cut in range(len(said)):
+        lines: list[str] = []
+        hearing = Hearing(lines.append)
+        frames = _Frames(hearing)
+        frames.take(said[:cut])
+        assert frames.last is None
+        assert lines in ([], ["one"], ["one", "", "two"])
+        frames.take(said[cut:])
+        assert frames.last == "ended 0 0 12 9 3"
+        assert (hearing.stdout.end(), hearing.stderr.end()) == ("one\n\ntwo\n", "err")
+        assert lines == ["one", "", "two", "err"]
 
 
 class TestBinary:
@@ -299,6 +300,11 @@ class TestFaults:
         with pytest.raises(DeviceTimeoutError, match="was not ended at its deadline"):
             device.run(["sleep", "1618"], timeout_s=600)
         assert waits_for(lambda: not phone.runs("sleep 1618"))
+
+    def test_a_board_without_what_watches_need(self, device: AdbTransport, phone: Phone) -> None:
+        (phone.root / "system/bin/setsid").unlink()
+        with pytest.raises(DeviceError, match=r"cannot start true: there is no setsid.*Debian: util-linux"):
+            device.run(["true"], timeout_s=60)
 
     def test_no_space_there(self, device: AdbTransport, phone: Phone, tmp_path: Path) -> None:
         """A small file system inside adbd's own mount namespace."""

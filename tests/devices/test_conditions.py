@@ -8,7 +8,7 @@ import pytest
 from edgekit.devices.conditions import Condition, condition_of, known, read_condition, throttled
 from edgekit.devices.facts import parse_facts
 from edgekit.devices.local import LocalTransport
-from edgekit.devices.transport import CommandResult
+from edgekit.devices.transport import CommandResult, Heard, unheard
 from edgekit.gate import Guard
 
 # As facts.sh prints it on a phone and on a board whose sensors are partly off.
@@ -51,8 +51,9 @@ class Sysfs(LocalTransport):
         super().__init__()
         self.sys = root
 
-    def run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
-        return super().run([word.replace("/sys/", f"{self.sys}/") for word in argv], timeout_s=timeout_s)
+    def run(self, argv: Sequence[str], *, timeout_s: float, heard: Heard = unheard) -> CommandResult:
+        words = [word.replace("/sys/", f"{self.sys}/") for word in argv]
+        return super().run(words, timeout_s=timeout_s, heard=heard)
 
     def write(self, path: str, value: object) -> None:
         file = self.sys / path

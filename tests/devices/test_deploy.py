@@ -10,6 +10,7 @@ import pytest
 from edgekit.devices import CommandResult, DeployedBundle, deploy
 from edgekit.devices.local import LocalTransport
 from edgekit.devices.replies import read_reply
+from edgekit.devices.transport import Heard
 from edgekit.errors import BundleError, DataError, DeviceError
 from edgekit.tensorrt.cache import BUILD_TIMEOUT_S
 from edgekit.tensorrt.recipe import Recipe
@@ -100,7 +101,7 @@ def test_a_device_gets_time_to_build_its_engines(
     deployed = deploy(pack(tmp_path, (part,)), local_device, timeout_s=60)
     allowed: dict[str, float] = {}
 
-    def run(argv: Sequence[str], *, timeout_s: float) -> CommandResult:
+    def run(argv: Sequence[str], *, timeout_s: float, heard: Heard) -> CommandResult:
         if argv[1] == deployed.runtime:
             allowed[argv[2]] = timeout_s
         return CommandResult(tuple(argv), 1, "", "", 0.0)
@@ -110,6 +111,14 @@ def test_a_device_gets_time_to_build_its_engines(
         with pytest.raises(DeviceError):
             ask()
     assert allowed == {"probe": 60, "bench": 60 + BUILD_TIMEOUT_S, "golden": 60 + BUILD_TIMEOUT_S}
+
+
+def test_what_the_runtime_says_while_it_runs(tiny_bundle: Path, local_device: LocalTransport) -> None:
+    said: list[str] = []
+    local_device.listener = said.append
+    deploy(tiny_bundle, local_device).golden("tflite-int8")
+    assert "comparing tflite-int8 with the golden outputs" in said
+    assert not [line for line in said if '"event"' in line], "its answer is no news"
 
 
 class TestReplies:

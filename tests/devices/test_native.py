@@ -85,6 +85,21 @@ def test_bench_keeps_every_sample(deployed: DeployedBundle) -> None:
         deployed.bench(runs=0)
 
 
+def test_what_the_runner_says_while_it_runs(deployed: NativeBundle, running_phone: Phone) -> None:
+    class SeenError(Exception):
+        """Enough was heard."""
+
+    def listen(line: str) -> None:
+        if line == "measuring 1 model: 0 warm-up and 1000000 timed runs each":  # LiteRT has its words, too
+            assert running_phone.runs("edgekit-runner"), "it has ended: this comes too late"
+            raise SeenError
+
+    deployed.bench("tflite-int8", warmup=0, runs=1)
+    deployed.device.listener = listen
+    with pytest.raises(SeenError):
+        deployed.bench("tflite-int8", warmup=0, runs=1_000_000)
+
+
 def test_verify(deployed: NativeBundle, running_phone: Phone) -> None:
     assert [member.path for member in deployed.verify().members] == ["tflite-fp32.tflite", "tflite-int8.tflite"]
     changed = running_phone.home / deployed.remotes["tflite-int8"]

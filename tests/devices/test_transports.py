@@ -37,6 +37,30 @@ class TestContract:
         result = device.run(["sh", "-c", f"i=0; while [ $i -lt 500 ]; do echo {line}; i=$((i+1)); done"], timeout_s=60)
         assert result.stdout == f"{line}\n" * 500
 
+    def test_what_a_command_prints_is_heard_while_it_runs(self, device: Transport, tmp_path: Path) -> None:
+        """It goes on only when its first lines were heard, on both streams."""
+        heard: list[str] = []
+        (tmp_path / "go").write_text("")
+
+        def listen(line: str) -> None:
+            heard.append(line)
+            if sorted(heard) == ["aside", "begun"]:
+                device.push(tmp_path / "go", "go")
+
+        script = "echo begun; echo aside >&2; until [ -e go ]; do sleep 0.05; done; printf 'ä\\n\\nend'"
+        result = device.run(["sh", "-c", script], timeout_s=60, heard=listen)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "begun\nä\n\nend", "aside\n")
+        assert heard[2:] == ["ä", "", "end"]
+
+    def test_a_listener_that_gives_up_ends_the_command(self, device: Transport) -> None:
+        def give_up(line: str) -> None:
+            raise ConnectionResetError(line)
+
+        with pytest.raises(ConnectionResetError, match="begun"):
+            device.run(["sh", "-c", "echo $$ > pid; echo begun; sleep 60"], timeout_s=60, heard=give_up)
+        gone = 'for n in 1 2 3 4 5 6 7 8 9; do kill -0 "$(cat pid)" 2>/dev/null || exit 0; sleep 1; done; exit 1'
+        assert device.run(["sh", "-c", gone], timeout_s=60).exit_code == 0
+
     def test_a_command_that_does_not_end_is_killed(self, device: Transport) -> None:
         start = time.monotonic()
         with pytest.raises(DeviceError, match=r"was not done after 0.3 s"):
