@@ -2,6 +2,7 @@
 
     python benchmarks/language_decoder.py train [--steps 900]      # once, some 15 minutes: out/decoder/
     python benchmarks/language_decoder.py variants [--rows 32]     # out/language-decoder.json
+    python benchmarks/language_decoder.py onnx [--rows 32]         # out/language-decoder-onnx.json
     python benchmarks/language_decoder.py distill [--epochs 2]     # a quarter of it, with and without its help
     python benchmarks/language_decoder.py memory                   # 135 M parameters through `edgekit convert`
 
@@ -22,16 +23,22 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import decoder_distilling, decoder_memory, decoder_training, decoder_variants  # noqa: E402
+from benchmarks import (  # noqa: E402
+    decoder_distilling,
+    decoder_memory,
+    decoder_onnx,
+    decoder_training,
+    decoder_variants,
+)
 
 OUT = ROOT / "out"
 FOLDER = OUT / "decoder"
 
 
 def main() -> None:
-    """Run one of the four parts."""
+    """Run one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("train", "variants", "distill", "memory"))
+    parser.add_argument("part", choices=("train", "variants", "onnx", "distill", "memory"))
     parser.add_argument("--steps", type=int, default=900, help="of training")
     parser.add_argument("--epochs", type=int, default=2, help="of distillation")
     parser.add_argument("--rows", type=int, default=32, help="held-back texts of 256 tokens")
@@ -43,6 +50,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="edgekit-decoders-") as work:
             report = decoder_variants.measure(FOLDER, Path(work), rows=args.rows, only=args.only)
         _keep("language-decoder.json", asdict(report))
+    elif args.part == "onnx":
+        with tempfile.TemporaryDirectory(prefix="edgekit-decoders-") as work:
+            found = decoder_onnx.measure(FOLDER, Path(work), rows=args.rows)
+        _keep("language-decoder-onnx.json", {"rows": [asdict(row) for row in found]})
     elif args.part == "distill":
         _keep("language-distilled.json", decoder_distilling.measure(FOLDER, epochs=args.epochs, rows=args.rows))
     else:

@@ -139,7 +139,7 @@ class OnnxConverter:
             raise ConversionError(f"'{name}' is an ONNX file already, so {keys} cannot apply: leave it out")
 
     def _check_size(self, source: Source) -> None:
-        """Raise ConversionError for float weights that one ONNX file, which every precision is made from, cannot hold."""
+        """Raise ConversionError for float weights that one ONNX file cannot hold."""
         size = size_of(source.float_model)
         if size > self.most_bytes:
             raise ConversionError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import decoder_training, decoder_variants
+from benchmarks import decoder_onnx, decoder_training, decoder_variants
 from benchmarks.decoder_memory import write_random
 from edgekit.language.llama import DecoderSizes, build_decoder
 from edgekit.language.llama_writing import save_llama
@@ -45,6 +45,17 @@ def test_variants_are_measured_through_their_cache(tmp_path: Path, monkeypatch: 
     assert report.tokens == 7
     assert abs(row.rise) < 1e-4
     assert 0 < row.token_ms < row.whole_ms
+
+
+def test_onnx_files_are_measured_through_their_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_llama(build_decoder(TINY), tmp_path / "decoder", positions=decoder_training.CONTEXT)
+    rows = np.random.default_rng(0).integers(1, 300, (1, 8)).astype(np.int32)
+    monkeypatch.setattr(decoder_onnx, "load_rows", lambda _folder: decoder_training.Prose(rows, rows))
+    monkeypatch.setattr(decoder_onnx, "PRECISIONS", ("fp32", "int4-weights"))
+    whole, small = decoder_onnx.measure(tmp_path / "decoder", tmp_path, rows=1)
+    assert small.bytes < whole.bytes
+    assert abs(small.perplexity / whole.perplexity - 1) < 0.1
+    assert min(whole.token_cpu_ms, small.token_cpu_ms) > 0
 
 
 def test_the_random_folder_is_read(tmp_path: Path) -> None:
