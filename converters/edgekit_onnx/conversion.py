@@ -62,7 +62,6 @@ class OnnxConverter:
     format: str = "onnx"
     suffix: str = SUFFIX
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8", *WEIGHTS_ONLY)
-    most_bytes: int = MOST_BYTES  # of a float model, whose ONNX form is one file whatever is made of it
 
     @property
     def signatures(self) -> tuple[str, ...]:
@@ -88,7 +87,7 @@ class OnnxConverter:
             source = source if precision == "fp16" else _quantizable(source, opset_of(given))
             del given  # its weights go before the workers read them
         else:
-            self._check_size(source)
+            _check_size(source)
         made = self._make(source, precision, calibration)
         if precision == "int8":
             check_rules(made.model)
@@ -117,7 +116,7 @@ class OnnxConverter:
             "path": str(path),
             "output": str(output),
             "shapes": {name: list(sizes) for name, sizes in shapes.items()},
-            "most_bytes": self.most_bytes,
+            "most_bytes": MOST_BYTES,
         }
         reply = _call("given_worker", request, f"opening {path}")
         mark_opened(output)
@@ -137,15 +136,6 @@ class OnnxConverter:
         if set_anew:
             keys = ", ".join(set_anew)
             raise ConversionError(f"'{name}' is an ONNX file already, so {keys} cannot apply: leave it out")
-
-    def _check_size(self, source: Source) -> None:
-        """Raise ConversionError for float weights that one ONNX file cannot hold."""
-        size = size_of(source.float_model)
-        if size > self.most_bytes:
-            raise ConversionError(
-                f"'{source.name}' has {size:,} bytes of float weights, and one ONNX file, which all its precisions are "
-                f"made from, holds at most {self.most_bytes:,}: make the model smaller"
-            )
 
     def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> _Made:
         options, (own, others) = self.options, self.options.settings(precision)
@@ -173,6 +163,16 @@ class _Made:
     model: ModelProto
     notes: tuple[str, ...] = ()
     islands: tuple[str, ...] = ()  # nodes that stay float32 in a float16 model
+
+
+def _check_size(source: Source) -> None:
+    """Raise ConversionError for float weights that one ONNX file cannot hold."""
+    size = size_of(source.float_model)
+    if size > MOST_BYTES:
+        raise ConversionError(
+            f"'{source.name}' has {size:,} bytes of float weights, and one ONNX file, which all its precisions are "
+            f"made from, holds at most {MOST_BYTES:,}: make the model smaller"
+        )
 
 
 def _float_export(source: Source, options: ONNXOptions) -> Path:

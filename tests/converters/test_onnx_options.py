@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from edgekit_onnx import ONNXOptions, converter
+from edgekit_onnx import ONNXOptions, conversion, converter
 from edgekit_onnx.layout import take_nchw
 from edgekit_onnx.running import run_outputs
 from onnx import helper
@@ -53,14 +53,14 @@ def test_a_setting_that_is_not_known_is_refused(settings, message):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int4-weights"])
-def test_a_model_beyond_one_file_is_refused_before_anything_is_made(untrained, tmp_path, precision):
+def test_a_model_beyond_one_file_is_refused_before_anything_is_made(untrained, tmp_path, monkeypatch, precision):
     given = untrained("pair")
-    small = replace(converter, most_bytes=1000)
+    monkeypatch.setattr(conversion, "MOST_BYTES", 1000)
     message = (
         r"'.*' has [\d,]+ bytes of float weights, and one ONNX file, .* holds at most 1,000: make the model smaller"
     )
     with pytest.raises(ConversionError, match=message):
-        small.convert(given.source, precision=precision, calibration=given.inputs, output=tmp_path / "m.onnx")
+        converter.convert(given.source, precision=precision, calibration=given.inputs, output=tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
 
 
