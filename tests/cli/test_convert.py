@@ -111,7 +111,7 @@ def test_a_tflite_file_becomes_nothing_else(edgekit: Run, float_file: Path, tmp_
         (("--to", "tflite", "--algorithm", "gpt", "-o", "x.tflite"), "algorithm is 'gpt'; did you mean 'gptq'?"),
         (("--to", "tflite", "--layer", "head", "-o", "x.tflite"), "--layer is 'head', expected PATTERN=PRECISION"),
         (("--to", "tflite", "--op", "ADD=int9", "-o", "x.tflite"), "ops.ADD is 'int9'; did you mean 'int8'?"),
-        (("--to", "onnx", "--block-size", "32", "-o", "x.onnx"), "settings of --to onnx: unknown key 'block_size'"),
+        (("--to", "onnx", "--weight-only", "-o", "x.onnx"), "settings of --to onnx: unknown key 'weight_only'"),
         (("--to", "onnx", "--opset", "13", "-o", "x.onnx"), "settings of --to onnx: opset is 13, expected 17 or 18"),
         (("--to", "onnx", "--layout", "nhw", "-o", "x.onnx"), "settings of --to onnx: layout is 'nhw'"),
         (("--to", "tflite", "--batch", "static", "-o", "x.tflite"), "settings of --to tflite: unknown key 'batch'"),
