@@ -1,10 +1,11 @@
 """Wall time, processor time and peak memory of a command with all of its child processes (Linux).
 
 Memory is the sum of the processes' resident set sizes (`Rss` in /proc/PID/smaps_rollup, see proc(5)): pages of
-libraries that two of them share count twice. Beside it stands the part that is `Anonymous`: without the pages of mapped
-files (libraries, models), which the kernel can drop and read again. Both are sampled every 50 ms, so shorter peaks are
-missed. Processor time is user and system time of all of them (wait4(2)); unlike wall time it grows little when the
-machine has other work.
+libraries that two of them share count twice. Beside it stand the sum of their shares (`Pss`), where such a page counts
+once, and less where processes outside the tree map it too, and the part that is `Anonymous`: without the pages of
+mapped files (libraries, models), which the kernel can drop and read again. All are sampled every 50 ms, so shorter
+peaks are missed. Processor time is user and system time of all of them (wait4(2)); unlike wall time it grows little
+when the machine has other work.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from time import perf_counter, sleep
 EVERY_S = 0.05
 LIMIT_MIB = 8192.0  # beyond it the command is stopped: the machine has other work
 MIB = 1 << 20
+_SIZES = ("Rss", "Pss", "Anonymous")
 _PROC = Path("/proc")
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
@@ -39,6 +41,7 @@ class Run:
     wall_s: float
     cpu_s: float
     peak_mib: float
+    shared_once_mib: float
     anonymous_mib: float
     peaks_mib: Mapping[str, float]  # while a process whose command line holds this word was there
     output: str
@@ -52,10 +55,11 @@ def run(argv: Sequence[str], *, words: Sequence[str] = (), environment: Mapping[
             argv, env={**os.environ, **(environment or {})}, stdout=output, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
-        peak, anonymous, peaks = 0.0, 0.0, dict.fromkeys(words, 0.0)
+        most, peaks = dict.fromkeys(_SIZES, 0.0), dict.fromkeys(words, 0.0)
         while (used := _end(process)) is None:
-            taken, held, lines = _look(process.pid)
-            peak, anonymous = max(peak, taken), max(anonymous, held)
+            held, lines = _look(process.pid)
+            most = {name: max(most[name], held[name]) for name in _SIZES}
+            taken = held["Rss"]
             if taken > LIMIT_MIB:
                 _stop(process)
                 raise TookTooMuch(f"{' '.join(map(str, argv))} took {taken:,.0f} MiB: stopped")
@@ -68,7 +72,7 @@ def run(argv: Sequence[str], *, words: Sequence[str] = (), environment: Mapping[
         text = output.read()
     if process.returncode:
         raise SystemExit(f"{' '.join(map(str, argv))} ended with {process.returncode}:\n{text[-3000:]}")
-    return Run(wall, used.ru_utime + used.ru_stime, peak, anonymous, peaks, text)
+    return Run(wall, used.ru_utime + used.ru_stime, *(most[name] for name in _SIZES), peaks, text)
 
 
 def _end(process: subprocess.Popen[str]) -> resource.struct_rusage | None:
@@ -93,24 +97,24 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
-def _look(pid: int) -> tuple[float, float, list[str]]:
-    """MiB of the tree, how much of it is anonymous, and the command lines in it."""
-    total, anonymous, lines = 0.0, 0.0, []
+def _look(pid: int) -> tuple[dict[str, float], list[str]]:
+    """MiB of the tree in each meaning, and the command lines in it."""
+    total, lines = dict.fromkeys(_SIZES, 0.0), []
     for member in _tree(pid):
         try:
             held = memory_mib(member)
-            total, anonymous = total + held["Rss"], anonymous + held["Anonymous"]
+            total = {name: total[name] + held[name] for name in _SIZES}
             lines.append((_PROC / str(member) / "cmdline").read_text(errors="replace"))
         except _GONE:
             continue
-    return total, anonymous, lines
+    return total, lines
 
 
 def memory_mib(pid: int) -> dict[str, float]:
-    """`Rss` and `Anonymous` of one process; zero when it is ending."""
+    """`Rss`, `Pss` and `Anonymous` of one process; zero when it is ending."""
     rows = (line.split() for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:])
     sizes = {row[0].rstrip(":"): int(row[1]) * 1024 / MIB for row in rows}
-    return {name: sizes.get(name, 0.0) for name in ("Rss", "Anonymous")}
+    return {name: sizes.get(name, 0.0) for name in _SIZES}
 
 
 def _tree(pid: int) -> Iterator[int]:

@@ -26,6 +26,7 @@ DATA = {
         "class on 100 crops of five other photos."
     ),
 }
+COSTS = ("", "files", "seconds", "shares", "processor seconds", "shares", "peak MiB", "each page once")
 HEAD = """\
 # TFLite against the plain tools, measured
 
@@ -33,7 +34,8 @@ Written by `python benchmarks/tflite_page.py` from the figures that `benchmarks/
 `tflite_sparse.py`, `tflite_agreement.py` and `tflite_mixed.py` left in `examples/figures/`, on 2 shared cores of an
 x86-64 machine with AVX-512 VNNI that had other work at the same time: processor seconds say more than wall seconds.
 Memory is the resident sets of all processes
-of a side together, pages that they share counted in each, sampled every 50 ms; "anonymous" is without mapped files.
+of a side together, pages that they share counted in each, sampled every 50 ms; "each page once" is the sum of their
+proportional shares, and "anonymous" is without mapped files.
 """
 
 RESULT = """\
@@ -82,9 +84,7 @@ def _tools() -> Iterator[str]:
             yield f"### {subject}\n"
             rounds = sum(key.startswith(f"{subject}, edgekit, ") for key in figures)
             yield f"{DATA[subject]} {CALIBRATION[subject]} calibration samples. Rounds: {rounds}.\n"
-            yield from table(
-                ["", "files", "seconds", "shares", "processor seconds", "shares", "peak MiB"], _costs(figures, subject)
-            )
+            yield from table(COSTS, _costs(figures, subject))
             yield from _files(figures[f"{subject}, files"])
 
 
@@ -101,6 +101,7 @@ def _costs(figures: Mapping[str, Any], subject: str) -> list[list[str]]:
             *_shares(seconds, side, files),
             *_shares(busy, side, files),
             f"{median(each['peak_mib'] for each in rounds[side]):,.0f}",
+            f"{median(each['shared_once_mib'] for each in rounds[side]):,.0f}",
         ]
         for side in SIDES
     ]

@@ -79,6 +79,7 @@ def cost(commands: list[list[str]]) -> dict[str, Any]:
         "wall_s": round(sum(each.wall_s for each in runs), 2),
         "cpu_s": round(sum(each.cpu_s for each in runs), 2),
         "peak_mib": round(max(each.peak_mib for each in runs)),
+        "shared_once_mib": round(max(each.shared_once_mib for each in runs)),
         "anonymous_mib": round(max(each.anonymous_mib for each in runs)),
         "each_s": [round(each.wall_s, 2) for each in runs],
     }

@@ -22,6 +22,8 @@ def test_the_memory_of_children_counts() -> None:
     small, large = (run(python("-c", PARENT.format(code=HOLD.format(size=size)))) for size in (1, 101))
     assert 95 < large.peak_mib - small.peak_mib < 105
     assert 95 < large.anonymous_mib - small.anonymous_mib < 105
+    assert 95 < large.shared_once_mib - small.shared_once_mib < 105
+    assert large.shared_once_mib < large.peak_mib, "both processes map the same interpreter"
     assert large.wall_s > 0.5
 
 
@@ -38,7 +40,7 @@ def test_a_phase_is_known_by_a_word_in_a_command_line() -> None:
 
 def test_this_process_takes_memory() -> None:
     held = memory_mib(os.getpid())
-    assert held["Rss"] > held["Anonymous"] > 1
+    assert held["Rss"] >= held["Pss"] > held["Anonymous"] > 1
 
 
 def test_a_command_that_fails_ends_the_measurement_with_its_last_words() -> None:

@@ -69,10 +69,12 @@ def test_what_the_converter_lacks_is_not_asked_of_it(tmp_path: Path) -> None:
 
 
 def test_a_cost_is_the_sum_of_times_and_the_highest_peak(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = iter([tflite_tools.Run(2.0, 1.5, 300.0, 90.0, {}, ""), tflite_tools.Run(3.0, 2.5, 200.0, 95.0, {}, "")])
+    runs = iter(
+        [tflite_tools.Run(2.0, 1.5, 300.0, 180.0, 90.0, {}, ""), tflite_tools.Run(3.0, 2.5, 200.0, 200.0, 95.0, {}, "")]
+    )
     monkeypatch.setattr(tflite_tools, "run", lambda argv, environment: next(runs))
     assert tflite_tools.cost([["a"], ["b"]]) == {
-        "wall_s": 5.0, "cpu_s": 4.0, "peak_mib": 300, "anonymous_mib": 95, "each_s": [2.0, 3.0],
+        "wall_s": 5.0, "cpu_s": 4.0, "peak_mib": 300, "shared_once_mib": 200, "anonymous_mib": 95, "each_s": [2.0, 3.0],
     }  # fmt: skip
 
 
