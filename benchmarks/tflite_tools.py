@@ -15,7 +15,9 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ def main() -> None:
     notebook = Notebook(args.output)
     with tempfile.TemporaryDirectory(prefix="edgekit-tools-") as folder:
         for subject in args.subjects:
-            make = partial(prepare, subject)
+            make = partial(_apart, subject)
             compare(notebook, subject, make, Path(folder, subject), rounds=args.rounds)
 
 
@@ -91,6 +93,12 @@ def _side(side: str, folder: Path) -> Run:
 
 def _argv(side: str, folder: Path, *rest: str) -> list[str]:
     return python(str(SCRIPT), side, str(folder), *rest)
+
+
+def _apart(subject: str, folder: Path) -> None:
+    """Prepare in a process that ends: one that maps TensorFlow would share the pages that are counted later."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(prepare, subject, folder).result()
 
 
 def prepare(subject: str, folder: Path) -> None:
