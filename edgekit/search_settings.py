@@ -17,7 +17,7 @@ class SearchSettings:
     """How `edgekit search` goes about it; `edgekit build` passes over it. Raises ConfigError."""
 
     target: str | None = None  # whose first variant is searched for; None: the only target of the project
-    device: str = "local:"  # the URL of the device that latency is measured on
+    device: str | None = None  # the URL of the device that latency is measured on; None: the project's
     trials: int = 40  # recipes that are made and measured without training
     finalists: int = 5  # of them, recipes that are trained in full
     epochs: int = 6  # of training that a finalist gets, over all of its steps

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit search`."""
     parser.add_argument("subject", type=Path, metavar="PROJECT.toml|MODEL", help="a project file, or a Keras model")
     parser.add_argument("-o", "--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
-    parser.add_argument("--device", metavar="URL", help="where latency is measured (default: [search] device, local:)")
+    parser.add_argument(
+        "--device", metavar="URL", help="where latency is measured (default: that of [search], else the project's)"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="of the proposals (default: [search] seed, 0)")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted search stopped")
     parser.add_argument("--workers", default="local", metavar="WHO", help="who runs trials: local (default) or ray")

@@ -11,7 +11,14 @@ from pathlib import Path
 
 from edgekit.bundle import Bundle, write_bundle
 from edgekit.devices import DeployedBundle, deploy, opened_device
-from edgekit.errors import ConfigError, DeviceError, HostKeyError, UnauthorizedError
+from edgekit.errors import (
+    ConfigError,
+    DeviceCrashError,
+    DeviceError,
+    DeviceFullError,
+    HostKeyError,
+    UnauthorizedError,
+)
 from edgekit.manifest import Member, Variant
 from edgekit.progress import Progress
 from edgekit.runtime.choosing import Rejected
@@ -23,7 +30,7 @@ from edgekit.wording import counted
 
 PLAIN = "plain"
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
-LOST = (UnauthorizedError, HostKeyError)  # device trouble that waiting does not mend
+LOST = (UnauthorizedError, HostKeyError, DeviceFullError, DeviceCrashError)  # what waiting does not mend
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +77,23 @@ class Stopwatch:
         known = {name: found for name, key in keys.items() if (found := self._store.get(key)) is not None}
         missing = {name: candidate for name, candidate in candidates.items() if name not in known}
         if missing:
-            for name, latency in self._patiently(lambda: self._on_device(plain, missing)).items():
+            for name, latency in self._timed(plain, missing).items():
                 known[name] = asdict(latency)
                 self._store.put(keys[name], known[name])
         return {name: parse(Latency, known[name], where="a measured latency") for name in candidates}
 
     def _key(self, reference: str, candidate: Candidate) -> str:
         return key_of("latency", self.url, reference, _sha256(candidate), WARMUP, RUNS, self._memory)
+
+    def _timed(self, plain: Candidate, candidates: Mapping[str, Candidate]) -> dict[str, Latency]:
+        """All of them together; where a program on the device crashed, one by one, and who crashes it has a problem."""
+        try:
+            return self._patiently(lambda: self._on_device(plain, candidates))
+        except DeviceCrashError as problem:
+            if len(candidates) == 1:
+                return {name: Latency(problem=str(problem)) for name in candidates}
+        alone = (self._timed(plain, {name: candidate}) for name, candidate in candidates.items())
+        return {name: latency for found in alone for name, latency in found.items()}
 
     def _patiently(self, ask: Callable[[], dict[str, Latency]]) -> dict[str, Latency]:
         """What the device says, as soon as it is there."""

@@ -53,8 +53,8 @@ def for_finals(
     """Of recipes that were trained shortly, who is trained in full next; `trained` are (short, full) of those before.
 
     How much of the metric a full training brings back, only one shows. So the recipes by rising drop and falling cost
-    are searched as a sorted list is: between the cheapest that met the limits and the first beyond it that did not.
-    When nothing lies between, those follow that would cost less than the cheapest, by their drop.
+    are searched as a sorted list is: between the cheapest that met the limits and the first beyond it that lost too
+    much. When nothing lies between, those follow that would cost less than the cheapest, by their drop.
     """
     met = [(cost(full, plain, meaning), short.metric_drop) for short, full in trained if full and limits.met(full)]
     bar, floor = min(met, default=(float("inf"), float("-inf")))
@@ -64,12 +64,16 @@ def for_finals(
         for trial in trials
         if trial.id not in known and limits.met(trial, but=NO_METRIC) and cost(trial, plain, meaning) < bar
     ]
-    failed = [short.metric_drop for short, full in trained if full and not limits.met(full)]
+    failed = [short.metric_drop for short, full in trained if full and _lost_too_much(full, limits)]
     ceiling = min((drop for drop in failed if drop > floor), default=float("inf"))
     between = [trial for trial in _ladder(open_, plain, meaning) if trial.metric_drop < ceiling]
     chosen = _inner(between, count)
     rest = sorted((trial for trial in open_ if trial not in between), key=lambda trial: trial.metric_drop)
     return [*chosen, *rest[: count - len(chosen)]]
+
+
+def _lost_too_much(trial: Figures, limits: Limits) -> bool:
+    return any(item.name in NO_METRIC and not item.met for item in limits.items(trial))
 
 
 def _ladder(trials: Sequence[Figures], plain: Figures, meaning: str) -> list[Figures]:

@@ -15,6 +15,7 @@ from edgekit.search.figures import Figures, Limits
 from edgekit.search.project_files import step_settings
 from edgekit.search.sensitivity import Sensitivity
 from edgekit.search.space import Recipe
+from edgekit.search.subject import device_of
 
 if TYPE_CHECKING:
     from edgekit.search.searching import Search
@@ -57,7 +58,7 @@ def found(search: Search, choice: Choice, plain: Figures) -> Found:
     return Found(
         name=project.name,
         target=search.subject.target,
-        device=project.search.device,
+        device=device_of(project),
         seed=project.search.seed,
         metric_name=project.data.metric,
         meaning=project.search.bytes,

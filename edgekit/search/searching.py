@@ -27,7 +27,7 @@ from edgekit.search.sensitivity import measure_sensitivity
 from edgekit.search.space import Params, Space, make_space
 from edgekit.search.store import Store, key_of
 from edgekit.search.studies import DATABASE, Database, Rung, attributes
-from edgekit.search.subject import SHORT_ROWS, Subject, check_project, load_subject
+from edgekit.search.subject import SHORT_ROWS, Subject, check_project, device_of, load_subject
 from edgekit.search.trials import Job, Outcome, job_key
 from edgekit.strict import parse
 
@@ -63,7 +63,7 @@ def find_recipe(
     _check_workers(workers, address)
     shown, asked = progress or LoggedProgress(), _with_settings(load_project(source), device, seed)
     check_project(asked)
-    open_device(asked.search.device).close()  # a device that is not there is said before the work
+    open_device(device_of(asked)).close()  # a device that is not there is said before the work
     subject = load_subject(asked, allow_code=allow_code)
     space = make_space(subject.model.model, subject.precisions, subject.format, asked.search)
     store = Store(folder / FOLDER / "results")
@@ -75,7 +75,7 @@ def find_recipe(
         work = fresh_folder(folder / FOLDER / "work", keep=True)
         pool = stack.enter_context(_pool(workers, address, subject, work, shown))
         limits = Limits(asked.budget, asked.search.max_peak_rss_bytes)
-        stopwatch = Stopwatch(asked.search.device, store, memory=limits.needs_memory, wait_s=wait_s, progress=shown)
+        stopwatch = Stopwatch(device_of(asked), store, memory=limits.needs_memory, wait_s=wait_s, progress=shown)
         search = Search(subject, space, limits, store, stopwatch, pool, database, work, shown)
         found = results.found(search, *search.run(first))
     return _publish(found, search, source, folder)
@@ -230,8 +230,9 @@ def _with_settings(project: Project, device: str | None, seed: int | None) -> Pr
 
 def _identity(subject: Subject, space: Space) -> str:
     """What must be equal for a study to go on: the same work, in the same space."""
-    settings = asdict(replace(subject.project.search, target=subject.target))
-    return key_of(subject.identity, settings, repr(space), repr(subject.project.budget))
+    project = subject.project
+    settings = asdict(replace(project.search, target=subject.target, device=device_of(project)))
+    return key_of(subject.identity, settings, repr(space), repr(project.budget))
 
 
 def _pool(workers: str, address: str | None, subject: Subject, work: Path, progress: Progress) -> Pool:

@@ -98,10 +98,18 @@ def load_subject(project: Project, *, allow_code: bool = False) -> Subject:
 
 def _identity(project: Project, target: str, model: LoadedModel, data: Mapping[str, Data]) -> str:
     settings = [project.name, project.version, project.labels, project.data.metric, project.training.identity()]
-    others = [target, project.convert, repr(project.metadata), repr(project.tensorrt), repr(project.lengths)]
+    others = [
+        target, project.convert, repr(project.metadata), repr(project.tensorrt), repr(project.lengths),
+        repr(project.preprocessing),
+    ]  # fmt: skip
     return key_of(
         __version__, model.sha256(), {role: samples.sha256() for role, samples in data.items()}, settings, others
     )
+
+
+def device_of(project: Project) -> str:
+    """The URL of the device that latency is measured on."""
+    return project.search.device or project.device
 
 
 def check_project(project: Project) -> str:

@@ -59,10 +59,14 @@ class Made:
 
 
 def job_key(subject: Subject, job: Job) -> str:
-    """What makes two trials one build: the same inputs, settings and edgekit."""
-    recipe = job.recipe
+    """What makes two trials one build: the same inputs, settings and edgekit.
+
+    An ordinary build is judged by the budget, and tested on the project's device: both are in its report.
+    """
+    recipe, project = job.recipe, subject.project
     steps = [step_table(step) for step in recipe.steps]
-    return key_of(subject.identity, steps, recipe.precision, dict(recipe.kept), job.rows)
+    judged = [repr(project.budget), project.device] if job.rows is None else []
+    return key_of(subject.identity, steps, recipe.precision, dict(recipe.kept), job.rows, judged)
 
 
 def run_trial(subject: Subject, job: Job, work: Path, progress: Progress) -> Made:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgekit.bundle import Bundle
 from edgekit.devices import Transport, opened_device
-from edgekit.errors import DeviceError, OfflineError, UnauthorizedError
+from edgekit.errors import DeviceCrashError, DeviceError, DeviceFullError, OfflineError, UnauthorizedError
 from edgekit.progress import LoggedProgress
 from edgekit.search import latency
 from edgekit.search.latency import PLAIN, Candidate, Stopwatch, merged
@@ -102,6 +103,30 @@ def test_a_device_that_does_not_let_us_in_is_not_waited_for(
 ) -> None:
     flaky.away, flaky.error = 1000, UnauthorizedError
     with pytest.raises(UnauthorizedError):
+        stopwatch(tmp_path, wait_s=30).measure(candidates[0], {"a": candidates[1]})
+    assert flaky.asked == 1
+
+
+def test_a_file_that_crashes_the_runtime_there_is_found_and_not_waited_for(
+    tmp_path: Path, candidates: tuple[Candidate, Candidate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Stopwatch._on_device
+
+    def crashing(self: Stopwatch, plain: Candidate, candidates: Mapping[str, Candidate]) -> dict[str, latency.Latency]:
+        if "bad" in candidates:
+            raise DeviceCrashError("the runtime ended by signal 11")
+        return whole(self, plain, candidates)
+
+    monkeypatch.setattr(Stopwatch, "_on_device", crashing)
+    plain, other = candidates
+    found = stopwatch(tmp_path, wait_s=30).measure(plain, {"good": other, "bad": replace(other, variant=plain.variant)})
+    assert found["good"].ratio is not None
+    assert found["bad"].problem == "the runtime ended by signal 11"
+
+
+def test_a_full_device_is_not_waited_for(tmp_path: Path, candidates: tuple[Candidate, Candidate], flaky: Flaky) -> None:
+    flaky.away, flaky.error = 1000, DeviceFullError
+    with pytest.raises(DeviceFullError):
         stopwatch(tmp_path, wait_s=30).measure(candidates[0], {"a": candidates[1]})
     assert flaky.asked == 1
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgekit.search.figures import FULL, Figures
+from edgekit.budgets import Budget
+from edgekit.search.figures import FULL, Figures, Limits
 from edgekit.search.promotion import for_finals, for_training, rounds, spread, survivors
 from tests.search.trials import LIMITS, trial
 
@@ -63,6 +64,14 @@ def test_when_the_edge_is_found_the_rest_goes_to_what_would_cost_less() -> None:
 
 def test_no_finalist_costs_more_than_one_that_met_the_limits() -> None:
     assert _next(1.0, [7], 3) == []
+
+
+def test_a_final_that_is_only_too_slow_does_not_send_the_search_back_to_dearer_ones() -> None:
+    limits = Limits(Budget(max_metric_drop=0.01, max_p90_ms=1.0))
+    slow = replace(LADDER[3], rung=FULL, metric_drop=0.0, p90_ms=1.01)
+    able = [replace(item, p90_ms=0.9) for item in LADDER]
+    chosen = for_finals(able, [(able[3], slow)], 1, limits, trial(0, 1.0, size=1000), "file")
+    assert [item.number for item in chosen] == [5]
 
 
 def test_a_failure_before_what_was_met_ends_nothing() -> None:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgekit.budgets import Budget
 from edgekit.data import Data
 from edgekit.errors import ConfigError, DataError
 from edgekit.project import load_project
-from edgekit.search.subject import Subject, check_project, split
+from edgekit.search.space import Recipe
+from edgekit.search.subject import Subject, check_project, device_of, load_subject, split
+from edgekit.search.trials import Job, job_key
 from tests.conftest import Digits
 from tests.search.conftest import write_project
+
+RAW = """
+[preprocessing.image.picture]
+resize = [16, 16]
+color = "grayscale"
+mean = [0.0]
+std = [255.0]
+"""
 
 
 def changed(digits: Digits, folder: Path, old: str, new: str) -> Path:
@@ -46,6 +58,26 @@ def test_what_a_project_must_say(digits: Digits, tmp_path: Path, old: str, new: 
     path = changed(digits, tmp_path, old, new)
     with pytest.raises(ConfigError, match=message):
         check_project(load_project(path))
+
+
+def test_latency_is_measured_on_the_projects_device_where_the_search_names_none(digits: Digits, tmp_path: Path) -> None:
+    project = load_project(write_project(digits, tmp_path))
+    board = replace(project, device="ssh://board")
+    assert device_of(board) == "ssh://board"
+    assert device_of(replace(board, search=replace(board.search, device="local:"))) == "local:"
+
+
+def test_what_an_ordinary_build_is_judged_by_makes_it_another_build(subject: Subject) -> None:
+    recipe = Recipe((), "int8", {})
+    other = replace(subject, project=replace(subject.project, budget=Budget(max_metric_drop=0.2)))
+    assert job_key(subject, Job(recipe, None)) != job_key(other, Job(recipe, None))
+    assert job_key(subject, Job(recipe, 0)) == job_key(other, Job(recipe, 0)), "it has no report"
+
+
+def test_raw_inputs_are_part_of_what_is_built(digits: Digits, tmp_path: Path, subject: Subject) -> None:
+    path = write_project(digits, tmp_path)
+    path.write_text(path.read_text() + RAW)
+    assert load_subject(load_project(path)).identity != subject.identity
 
 
 def test_data_to_train_on_is_needed(digits: Digits, tmp_path: Path) -> None:
