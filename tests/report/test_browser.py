@@ -120,6 +120,8 @@ def test_it_prints(visit: Open, full_page: str) -> None:
     visited.page.emulate_media(media="print")
     assert visited.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert visible(visited, "nav") == 0
+    for table in ("#provenance table", "#history table"):
+        assert visited.page.evaluate(f"document.querySelector('{table}').checkVisibility()"), "paper unfolds nothing"
     assert quiet(visited)
 
 
