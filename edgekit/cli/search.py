@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from edgekit.search.figures import Figures
 
 PROJECT_SUFFIX = ".toml"
-_ALONE = ("data", "max_drop", "max_bytes", "max_p90_ms", "target", "architecture")  # of a model without a project file
+_ALONE = (
+    "data",
+    "max_drop",
+    "max_bytes",
+    "max_p90_ms",
+    "max_peak_rss_bytes",
+    "target",
+    "architecture",
+)  # of a model without a project file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     without.add_argument("--max-drop", type=float, metavar="F", help="of the metric: 0.01 is one point")
     without.add_argument("--max-bytes", type=int, metavar="N", help="of the file")
     without.add_argument("--max-p90-ms", type=float, metavar="MS", help="of one sample on the device")
+    without.add_argument("--max-peak-rss-bytes", type=int, metavar="N", help="of the process that runs the file there")
     without.add_argument("--target", metavar="NAME", help="a device profile (default: local)")
     add_architecture(parser)
     add_allow_code(parser)
@@ -86,6 +95,7 @@ def _project(args: argparse.Namespace) -> Path:
     return write_project(
         args.subject, args.data, args.output,
         max_metric_drop=args.max_drop, max_bytes=args.max_bytes, max_p90_ms=args.max_p90_ms,
+        max_peak_rss_bytes=args.max_peak_rss_bytes,
         target=args.target or "local", architecture=args.architecture, allow_code=args.allow_code,
     )  # fmt: skip
 
