@@ -124,7 +124,11 @@ class Rung:
 
         self._study.sampler = TPESampler(seed=(self._seed * _SEED_STRIDE + number) % 2**32)
         asked = self._study.ask(self._distributions)
-        assert asked.number == number, "somebody else writes into this study"
+        if asked.number != number:
+            raise OutputError(
+                f"another search writes into the study '{self._study.study_name}' of this folder, too: let that "
+                "one end, or choose another -o"
+            )
 
 
 def attributes(figures: Figures | None, error: str | None) -> dict[str, Any]:

@@ -101,6 +101,16 @@ def test_a_study_of_another_search_is_refused_on_resume_and_replaced_without(tmp
     database.close()
 
 
+def test_two_searches_in_one_study_are_one_too_many(tmp_path: Path) -> None:
+    databases = [Database(tmp_path / "a.db", "a", resume=resume) for resume in (False, True)]
+    first, second = (Rung(database.study("untrained"), SPACE, 0) for database in databases)
+    second._ask(0)
+    with pytest.raises(OutputError, match="another search writes into the study 'untrained'"):
+        first._ask(0)
+    for database in databases:
+        database.close()
+
+
 def test_a_file_that_is_no_study(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     path.write_text("something else altogether\n" * 100)
