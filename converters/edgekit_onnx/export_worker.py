@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any  # Any: the request, which is JSON, and TensorFlow's objects, which have no types
 
 import numpy as np
@@ -40,7 +38,6 @@ def export(request: dict[str, Any]) -> dict[str, object]:
     """
     import onnx
 
-    _import_tensorflow_alone()
     frozen = _freeze(request["model"], request["signature"])
     model = _to_onnx(frozen, request["name"], request["opset"])
     refuse_foreign(model)
@@ -48,16 +45,6 @@ def export(request: dict[str, Any]) -> dict[str, object]:
     _arrange(model, request["inputs"], [name_in_file(name, request["inputs"]) for name in request["outputs"]])
     onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True), request["output"])
     return {"trained_kernels": _trained_kernels(frozen.graph)}
-
-
-def _import_tensorflow_alone() -> None:
-    """Without Keras, whose import takes a third of TensorFlow's own, and which nothing here needs.
-
-    TensorFlow goes on where Keras is not installed, and None is the import system's word for that.
-    """
-    sys.modules["keras"] = None  # type: ignore[assignment]
-    import_module("tensorflow")
-    del sys.modules["keras"]
 
 
 def _freeze(path: str, signature: str) -> _Frozen:

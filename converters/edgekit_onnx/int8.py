@@ -31,7 +31,7 @@ from edgekit_onnx.tables import find_tables, write_tables
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-PRODUCTS = "both factors are activations"
+OF_ACTIVATIONS = "both factors are activations"  # why a product is left in float
 RECURRENT = ("LSTM", "GRU", "RNN")  # kernels that no int8 form here covers
 _SHOWN = 4  # names in a note
 
@@ -126,7 +126,7 @@ def choose(graph: Graph, keep_float: Sequence[str], layers: Sequence[str]) -> Ch
     products = [node.name for node in graph.nodes(*KERNEL_AXES) if node.name not in weighted]
     left = {
         "as keep_float says": tuple(sorted(kept)),
-        PRODUCTS: tuple(products),
+        OF_ACTIVATIONS: tuple(products),
         "recurrent": tuple(node.name for node in graph.nodes(*RECURRENT)),
         "inside a loop": tuple(node.name for node in graph.nodes("Loop", "Scan")),
         "both factors are constants": tuple(sorted(constants)),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit_onnx.graphs import Graph
-from edgekit_onnx.int8 import PRODUCTS, choose, told_left
+from edgekit_onnx.int8 import OF_ACTIVATIONS, choose, told_left
 from edgekit_onnx.opsets import at_opset
 from edgekit_onnx.options import ONNXOptions
 from edgekit_onnx.qdq import constant, dequantize_kernel, round_kernel
@@ -49,7 +49,7 @@ def quantize_weights(
             eight.append(node.name)
     graph.remove_unused()
     del made.graph.value_info[:]
-    left = {why: nodes for why, nodes in chosen.left.items() if why != PRODUCTS}  # of those, nothing is stored
+    left = {why: nodes for why, nodes in chosen.left.items() if why != OF_ACTIVATIONS}  # of those, nothing is stored
     return made, (*told_left(left), *(_eight_bits(eight, options.block_size) if precision == INT4 else ()))
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from edgekit.cli import summary
-from edgekit.cli.output import add_allow_code, add_architecture, emit, progress, quiet_tensorflow
+from edgekit.cli.output import add_allow_code, add_architecture, emit, lean_tensorflow, progress, quiet_tensorflow
 from edgekit.cli.progress import shown_progress
 from edgekit.decoders.settings import is_language_project, load_language_project
 from edgekit.errors import ConfigError
@@ -60,9 +59,7 @@ def _run_language(args: argparse.Namespace) -> int:
     for flag, given in (("--resume", args.resume), ("--architecture", args.architecture)):
         if given:
             raise ConfigError(f"{flag} is not for a project with [language]: leave it out")
-    # With oneDNN, TensorFlow's allocator keeps what it had for the weights; nothing is trained here.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    quiet_tensorflow()
+    lean_tensorflow()
     from edgekit.decoders.building import build_language_project
 
     made = build_language_project(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import shutil
 import sys
 import tempfile
@@ -20,8 +19,8 @@ from edgekit.cli.output import (
     add_lengths,
     add_require_signature,
     emit,
+    lean_tensorflow,
     lengths_of,
-    quiet_tensorflow,
 )
 from edgekit.conversion import (
     INPUTS_OUTPUTS,
@@ -171,11 +170,9 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
         raise ConfigError(f"--state is for --to {formats}, not {converter.format}: leave it out")
     if args.state == VARIABLES and converter.format != STATEFUL:
         raise ConfigError(f"--to {converter.format} has no variables: choose --state {INPUTS_OUTPUTS}")
-    from edgekit.language import is_pretrained
-
     _check_context(args, converter)
     lengths = lengths_of(args)
-    if args.context is not None and is_pretrained(args.model):
+    if args.context is not None and _is_pretrained(args.model):
         return _pretrained_decoder(args, work)
     if args.model.suffix == BUILT and converter.format == ENGINES:
         _check_bare(args)
@@ -184,9 +181,7 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     if args.model.suffix in CONVERTED:
         _check_bare(args)
         return converted_source(args.model, converter, work, lengths=lengths)
-    # With oneDNN, TensorFlow's allocator keeps three times the weights and gives nothing back; nothing is trained here.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    quiet_tensorflow()
+    lean_tensorflow()
     from edgekit.exporting import export_source
     from edgekit.loading import load
     from edgekit.model_files import Kind
@@ -213,6 +208,12 @@ def _check_context(args: argparse.Namespace, converter: Converter) -> None:
         raise ConfigError(
             f"--prefill is for --to {STATEFUL}: a decoder's {converter.suffix} takes any number of tokens"
         )
+
+
+def _is_pretrained(path: Path) -> bool:
+    from edgekit.language import is_pretrained
+
+    return is_pretrained(path)
 
 
 def _pretrained_decoder(args: argparse.Namespace, work: Path) -> Source:

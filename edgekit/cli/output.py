@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from edgekit.errors import ConfigError
+from edgekit.quiet import lean_tensorflow as lean_tensorflow
 from edgekit.quiet import quiet_tensorflow as quiet_tensorflow
 
 

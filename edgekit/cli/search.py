@@ -16,15 +16,8 @@ if TYPE_CHECKING:
     from edgekit.search.figures import Figures
 
 PROJECT_SUFFIX = ".toml"
-_ALONE = (
-    "data",
-    "max_drop",
-    "max_bytes",
-    "max_p90_ms",
-    "max_peak_rss_bytes",
-    "target",
-    "architecture",
-)  # of a model without a project file
+# of a model without a project file
+_ALONE = ("data", "max_drop", "max_bytes", "max_p90_ms", "max_peak_rss_bytes", "target", "architecture")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -49,14 +49,15 @@ def serve(models: Models, address: Address, limits: Limits, ready: Callable[[str
         app, log_config=None, http="h11", loop="asyncio", ws="none", lifespan="off", server_header=False,
         proxy_headers=False, limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=GRACE_S,
     )  # fmt: skip
-    with _listening(address) as listener, _stopped_quietly():
+    with listening(address) as listener, _stopped_quietly():
         host, port = listener.getsockname()[:2]
         ready(f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}")
         uvicorn.Server(config).run(sockets=[listener])
 
 
 @contextmanager
-def _listening(address: Address) -> Iterator[socket.socket]:
+def listening(address: Address) -> Iterator[socket.socket]:
+    """A socket whose connections answer at once. Raises ConfigError when the port cannot be had."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         listener = socket.create_server((address.host, address.port), family=family, backlog=MOST_CONNECTIONS)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from edgekit.cli import main
+from edgekit.serving.server import Address, listening
 from tests.serving.conftest import DEADLINE_S, Server
 from tests.tiny_models import IMAGES, expected
 
@@ -130,6 +131,13 @@ def test_a_body_of_unknown_length_is_bounded_too(server: Server) -> None:
 
     answer = posted(server, content=endless())
     assert (answer.status_code, answer.json()["error"]) == (413, "the body has more than 1048576 bytes")
+
+
+def test_no_answer_waits_for_an_acknowledgement() -> None:
+    with listening(Address(port=0)) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_another_host_than_this_machine_is_refused(server: Server) -> None:
