@@ -34,7 +34,13 @@ def _boards() -> list[str]:
     return [board.url for board in list_boards() if board.state != "stopped"]
 
 
-FINDERS: Mapping[str, Callable[[], list[str]]] = {"local": _local, "board": _boards, "adb": attached_phones}
+def _phones() -> list[str]:
+    """What adb lists, less the virtual boards among it, which are told as such."""
+    boards = {f"adb:{board.adb_serial}" for board in list_boards()}
+    return [url for url in attached_phones() if url not in boards]
+
+
+FINDERS: Mapping[str, Callable[[], list[str]]] = {"local": _local, "board": _boards, "adb": _phones}
 
 
 def attached() -> list[str]:

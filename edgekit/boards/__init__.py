@@ -1,4 +1,4 @@
-"""Virtual aarch64 boards: built from Debian's packages, run by QEMU, reached over ssh like any other board."""
+"""Virtual aarch64 boards: built from Debian's packages, run by QEMU, reached over ssh or adb like any other."""
 
 from edgekit.boards.creating import create
 from edgekit.boards.folders import Board, boards_folder, delete, find_board, list_boards

@@ -1,6 +1,6 @@
 """A board from nothing: Debian's packages unpacked, no script of theirs run, and no need to be root.
 
-The steps and their order come from mmdebstrap(1) ("extract"), depmod(8) and mkfs.ext4(8) ("-d").
+The steps and their order come from depmod(8) and mkfs.ext4(8) ("-d").
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import json
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import get_args
 
-from edgekit.boards import system
+from edgekit.boards import adbd, system
+from edgekit.boards.debian import unpack
 from edgekit.boards.folders import (
+    ADB_PORT,
     DISK,
     FACTS,
     INITRD,
@@ -21,13 +24,15 @@ from edgekit.boards.folders import (
     KNOWN_HOSTS,
     Board,
     Facts,
+    Scheme,
     boards_folder,
     check_name,
 )  # fmt: skip
 from edgekit.boards.initrd import write_initrd
 from edgekit.boards.packages import install_packages
 from edgekit.boards.presets import PRESETS
-from edgekit.boards.tools import call, check_tools
+from edgekit.boards.tools import call, check_tools, free_port
+from edgekit.devices.adb_client import find_adb
 from edgekit.errors import ConfigError, did_you_mean
 from edgekit.files import fresh_folder, publish, workspace
 from edgekit.progress import LoggedProgress, Progress
@@ -35,14 +40,13 @@ from edgekit.progress import LoggedProgress, Progress
 MEMORY_MIB, DISK_MIB = 1024, 2048
 LEAST_MEMORY_MIB, LEAST_DISK_MIB = 256, 1024
 
-_SUITE = "bookworm"
 _DEBIAN = (
     *("base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash", "findutils", "grep", "gzip"),
     *("libc-bin", "libgomp1", "libstdc++6", "linux-image-cloud-arm64", "mawk", "openssh-server", "procps"),
     *("python3", "sed", "tar"),
 )
 _UNUSED = ("boot", "lib/modules", "usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt")
-_UNPACK_S, _TOOL_S = 900.0, 300.0
+_TOOL_S = 300.0
 _STEPS = 5
 
 
@@ -50,6 +54,7 @@ def create(
     name: str,
     *,
     preset: str = "plain",
+    scheme: Scheme = "ssh",
     mirror: str | None = None,
     vendor_wheels: Path | None = None,
     memory_mib: int = MEMORY_MIB,
@@ -59,16 +64,21 @@ def create(
 ) -> Board:
     """Build board `name`: it appears whole, or not at all. It is not started.
 
+    With the `scheme` "adb" it has AOSP's adbd beside its sshd, and its URL is `adb:127.0.0.1:PORT?python=python3`.
     `mirror` is a Debian mirror's URL (default: mmdebstrap's own). numpy and the engines come as aarch64 wheels from
     pip's index as the user has set it up, or from the folder `vendor_wheels` alone, in the versions of this machine.
-    Raises ConfigError, OutputError.
+    Raises ConfigError, OutputError, and DeviceError where there is no adb to reach it with.
     """
     if preset not in PRESETS:
         raise ConfigError(f"no preset '{preset}'{did_you_mean(preset, PRESETS)}")
+    if scheme not in get_args(Scheme):
+        raise ConfigError(f"no scheme '{scheme}'{did_you_mean(scheme, get_args(Scheme))}")
     for what, size, least in (("memory", memory_mib, LEAST_MEMORY_MIB), ("disk", disk_mib, LEAST_DISK_MIB)):
         if size < least:
             raise ConfigError(f"a board's {what} is {size} MiB, expected {least} or more")
-    check_tools()
+    check_tools(adbd=scheme == "adb")
+    if scheme == "adb":
+        find_adb(f"board '{name}'")
     root = root or boards_folder()
     target = root / check_name(name)
     if target.exists():
@@ -78,29 +88,24 @@ def create(
         (progress or LoggedProgress()).task(f"board {name}", _STEPS) as advance,
     ):
         tree, made = work / "tree", fresh_folder(work / "board")
-        _unpack(tree, mirror)
+        unpack(tree, (*_DEBIAN, *(adbd.PACKAGES if scheme == "adb" else ())), mirror)
         advance(1, "unpacked")
         packages = install_packages(tree, vendor_wheels)
         advance(1, "numpy and engines are in")
         _kernel(tree, made)
         _keys(tree, made, name)
         system.configure(tree, name, PRESETS[preset])
+        if scheme == "adb":
+            system.add_adbd(tree, adbd.find_adbd(mirror))
+            (made / ADB_PORT).write_text(f"{free_port()}\n")
         advance(1, "configured")
         _disk(tree, made, disk_mib)
         advance(1, "its disk is made")
-        facts = Facts(preset, datetime.now(timezone.utc).isoformat(timespec="seconds"), memory_mib, packages)
+        facts = Facts(preset, datetime.now(timezone.utc).isoformat(timespec="seconds"), memory_mib, packages, scheme)
         (made / FACTS).write_text(json.dumps(dataclasses.asdict(facts), indent=2) + "\n")
         publish(made, target)
         advance(1, "done")
     return Board(target, facts)
-
-
-def _unpack(tree: Path, mirror: str | None) -> None:
-    argv = [
-        *("mmdebstrap", "--quiet", "--mode=chrootless", "--variant=extract", "--arch=arm64", "--skip=check/qemu"),
-        *(f"--include={','.join(_DEBIAN)}", _SUITE, str(tree), *([mirror] if mirror else [])),
-    ]
-    call(argv, timeout_s=_UNPACK_S, what="unpacking Debian's packages")
 
 
 def _kernel(tree: Path, made: Path) -> None:

@@ -19,11 +19,12 @@ from edgekit.strict import parse
 FACTS, DISK, KERNEL, INITRD, PID, LOCK, SERIAL = (
     "board.json", "disk.qcow2", "vmlinuz", "initrd.gz", "pid", "lock", "serial.log",
 )  # fmt: skip
-KEY, KNOWN_HOSTS, SSH_CONFIG = "id_ed25519", "known_hosts", "ssh_config"
+KEY, KNOWN_HOSTS, SSH_CONFIG, ADB_PORT = "id_ed25519", "known_hosts", "ssh_config", "adb_port"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 State = Literal["running", "stopped", "died"]
+Scheme = Literal["ssh", "adb"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Facts:
     created: str  # ISO 8601 in UTC
     memory_mib: int
     packages: Mapping[str, str]  # Python packages on it -> version
+    scheme: Scheme = "ssh"  # of its device URL
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,18 @@ class Board:
 
     @property
     def url(self) -> str:
-        """Its device URL; the port is in its ssh_config, and another at each start."""
+        """Its device URL."""
+        return self.ssh_url if self.facts.scheme == "ssh" else f"adb:{self.adb_serial}?python=python3"
+
+    @property
+    def ssh_url(self) -> str:
+        """It has an sshd in any case; the port is in its ssh_config, and another at each start."""
         return f"ssh://{self.name}/opt/edgekit?config={self.folder / SSH_CONFIG}"
+
+    @property
+    def adb_serial(self) -> str | None:
+        """None where it has no adbd; another only where somebody else took the port while it was off."""
+        return None if self.facts.scheme == "ssh" else f"127.0.0.1:{(self.folder / ADB_PORT).read_text().strip()}"
 
     @property
     def state(self) -> State:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from edgekit.boards import qmp
 from edgekit.boards.folders import (
+    ADB_PORT,
     DISK,
     INITRD,
     KERNEL,
@@ -26,9 +26,13 @@ from edgekit.boards.folders import (
     Board,
     locked,
 )  # fmt: skip
-from edgekit.boards.tools import QEMU, call, check_tools
+from edgekit.boards.system import ADBD_PORT
+from edgekit.boards.tools import QEMU, call, check_tools, free_port
+from edgekit.devices import adb_client
+from edgekit.devices.adb_client import AdbClient
 from edgekit.devices.ssh_client import SshClient, parse_url
 from edgekit.errors import ConfigError, DeviceError, DeviceTimeoutError
+from edgekit.files import write_text
 
 BOOT_S = 180.0  # it takes seven seconds on an idle machine
 CPU = "cortex-a76"
@@ -36,15 +40,18 @@ CPU = "cortex-a76"
 _NETWORK = "n0"
 _ASK_S, _SNAPSHOT_S, _LEAVE_S = 20.0, 120.0, 10.0
 _EVERY_S = 0.1
+_SSHD_PORT = 22
 _CPUS = 2
 
 
 def start(board: Board, *, snapshot: str | None = None, timeout_s: float = BOOT_S) -> None:
-    """Boot it, or go on from a snapshot, until it answers over ssh. One that runs already is left as it is.
+    """Boot it, or go on from a snapshot, until it answers at its URL. One that runs already is left as it is.
 
     Raises ConfigError, DeviceError when it does not come up: then no QEMU is left.
     """
     check_tools()
+    if board.facts.scheme == "adb":
+        adb_client.find_adb(f"board '{board.name}'")
     with locked(board):
         if board.process is None:
             _start(board, snapshot, timeout_s)
@@ -101,26 +108,39 @@ def set_link(board: Board, up: bool) -> None:
 
 def _start(board: Board, tag: str | None, timeout_s: float) -> None:
     (board.folder / PID).unlink(missing_ok=True)
-    _write_config(board, port := _free_port())
+    forwards = _forwards(board)
     try:
-        call(_argv(board, port, tag), cwd=board.folder, timeout_s=timeout_s, what=f"board '{board.name}'")
+        call(_argv(board, forwards, tag), cwd=board.folder, timeout_s=timeout_s, what=f"board '{board.name}'")
         _answer(board, timeout_s)
     except BaseException:
         _end(board)
         raise
 
 
-def _argv(board: Board, port: int, tag: str | None) -> list[str]:
+def _forwards(board: Board) -> dict[int, int]:
+    """Ports of this machine, which its URLs lead to -> ports of the board."""
+    ssh_port = free_port()
+    _write_config(board, ssh_port)
+    if board.facts.scheme == "ssh":
+        return {ssh_port: _SSHD_PORT}
+    kept = board.folder / ADB_PORT
+    adb_port = free_port(int(kept.read_text()))
+    write_text(kept, f"{adb_port}\n")
+    return {ssh_port: _SSHD_PORT, adb_port: ADBD_PORT}
+
+
+def _argv(board: Board, forwards: Mapping[int, int], tag: str | None) -> list[str]:
     """QEMU's: it goes to the background once the machine is made. The network leads to the board alone, and from it
     nowhere."""
     folder = board.folder
+    network = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in forwards.items())
     return [
         *(QEMU, "-name", f"edgekit-board-{board.name}", "-daemonize", "-pidfile", str(folder / PID)),
         *("-M", "virt,gic-version=3", "-cpu", CPU, "-smp", str(_CPUS), "-m", str(board.facts.memory_mib)),
         *("-accel", "tcg,thread=multi,tb-size=256", "-display", "none", "-monitor", "none"),
         *("-kernel", str(folder / KERNEL), "-initrd", str(folder / INITRD), "-append", "console=ttyAMA0 quiet"),
         *("-drive", f"if=none,id=d0,format=qcow2,file={_escaped(folder / DISK)}", "-device", "virtio-blk-pci,drive=d0"),
-        *("-netdev", f"user,id={_NETWORK},restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
+        *("-netdev", f"user,id={_NETWORK},restrict=on{network}"),
         *("-device", f"virtio-net-pci,netdev={_NETWORK},romfile=", "-device", "virtio-rng-pci"),
         *("-serial", f"file:{folder / SERIAL}", "-qmp", f"unix:{qmp.SOCKET},server=on,wait=off"),
         *(("-loadvm", _checked(tag)) if tag else ()),
@@ -147,18 +167,14 @@ def _write_config(board: Board, port: int) -> None:
     )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _answer(board: Board, timeout_s: float) -> None:
-    """Wait until it takes a command over ssh, and set its clock, which stood still in a snapshot."""
+    """Wait until it takes a command over ssh, and is there for adb; set its clock, which stood still in a snapshot."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
             _shell(board, f"date -u -s @{time.time():.3f} > /dev/null", timeout_s=_ASK_S)
+            if board.facts.scheme == "adb":
+                AdbClient(adb_client.parse_url(board.url)).reconnect()  # or adb holds on to a connection of before
         except DeviceError as problem:
             _must_run(board)
             if time.monotonic() > deadline:
@@ -183,7 +199,7 @@ def _must_run(board: Board) -> None:
 
 
 def _shell(board: Board, line: str, *, timeout_s: float) -> None:
-    client = SshClient(parse_url(board.url))
+    client = SshClient(parse_url(board.ssh_url))
     try:
         client.shell(line, b"", timeout_s=timeout_s)
     finally:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from edgekit.boards.presets import MARKER, VIRTUAL, Preset
 
+ADBD_PORT = 5555  # on the board's own network
+
 _IDENTITY = "etc/edgekit-board"  # texts that lie over those of QEMU's device tree
 _SSHD = """HostKey /etc/ssh/ssh_host_ed25519_key
 AuthorizedKeysFile /root/.ssh/authorized_keys
@@ -23,6 +25,7 @@ _INITTAB = """::sysinit:/sbin/edgekit-boot
 ::respawn:/usr/sbin/sshd -D -e
 ::shutdown:/bin/busybox mount -o remount,ro /
 """
+_ADBD = f"::respawn:/usr/bin/env ADBD_NETWORK=1 ADBD_PORT={ADBD_PORT} ANDROID_LOG_TAGS=*:e /usr/sbin/adbd\n"
 _BOOT = """#!/bin/busybox sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 b=/bin/busybox
@@ -61,6 +64,13 @@ def configure(tree: Path, name: str, preset: Preset) -> None:
     _write(tree, "sbin/edgekit-boot", _BOOT.format(identity=_IDENTITY), mode=0o755)
     _write(tree, MARKER, _MARKER)
     _identity(tree, preset)
+
+
+def add_adbd(tree: Path, adbd: Path) -> None:
+    """Have a configured system run it, with the setsid of Android's shell, under which commands over adb run."""
+    shutil.copy(adbd, tree / "usr/sbin/adbd")
+    (tree / "usr/bin/setsid").symlink_to("/bin/busybox")
+    _write(tree, "etc/inittab", _INITTAB + _ADBD)
 
 
 def _users(tree: Path) -> None:

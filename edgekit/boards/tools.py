@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +21,21 @@ _TOOLS: Mapping[str, str] = {  # program -> its Debian package
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
 }
+_ADBD_TOOLS: Mapping[str, str] = {  # that build adbd
+    "clang++": "clang",
+    "ld.lld": "lld",
+    "apt-get": "apt",
+    "dpkg-source": "dpkg-dev",
+}
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"  # other distributions do not have it by themselves
 _LINES = 5
 
 
-def why_not() -> str | None:
-    """What is missing for virtual boards here, and the line that installs it."""
-    missing = [tool for tool in _TOOLS if find(tool) is None]
-    packages = dict.fromkeys(_TOOLS[tool] for tool in missing)
+def why_not(*, adbd: bool = False) -> str | None:
+    """What is missing for virtual boards here, or for those with `adbd`, and the line that installs it."""
+    wanted = {**_TOOLS, **(_ADBD_TOOLS if adbd else {})}
+    missing = [tool for tool in wanted if find(tool) is None]
+    packages = dict.fromkeys(wanted[tool] for tool in missing)
     if not Path(KEYRING).exists():
         missing.append(KEYRING)
         packages["debian-archive-keyring"] = "debian-archive-keyring"
@@ -36,9 +44,9 @@ def why_not() -> str | None:
     return f"no {', '.join(missing)} here: sudo apt-get install --no-install-recommends {' '.join(packages)}"
 
 
-def check_tools() -> None:
+def check_tools(*, adbd: bool = False) -> None:
     """Raises ConfigError unless everything is here."""
-    reason = why_not()
+    reason = why_not(adbd=adbd)
     if reason is not None:
         raise ConfigError(f"virtual boards need more: {reason}")
 
@@ -46,6 +54,17 @@ def check_tools() -> None:
 def find(tool: str) -> str | None:
     """Where a program lies; some are in folders that an ordinary user's PATH leaves out."""
     return shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def free_port(wanted: int = 0) -> int:
+    """A TCP port of 127.0.0.1 where nobody listens: the wanted one if it can be had."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of its last use are still in its way
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def call(argv: Sequence[str | Path], *, timeout_s: float, what: str, cwd: Path | None = None) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import get_args
 
 from edgekit.boards import creating, folders, machine
-from edgekit.boards.folders import Board
+from edgekit.boards.folders import Board, Scheme
 from edgekit.boards.presets import PRESETS
 from edgekit.cli.output import emit
 from edgekit.cli.progress import shown_progress
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("create", "list", *_ACTIONS))
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("--preset", choices=tuple(PRESETS), help="create: whom it imitates (default: plain)")
+    parser.add_argument("--as", choices=get_args(Scheme), dest="as_", help="create: how it is reached (default: ssh)")
     parser.add_argument("--mirror", metavar="URL", help="create: a Debian mirror (default: mmdebstrap's)")
     parser.add_argument(
         "--vendor-wheels", type=Path, metavar="DIR", help="create: a folder of aarch64 wheels, instead of pip's index"
@@ -62,6 +64,7 @@ def _create(args: argparse.Namespace, root: Path) -> Board:
     return creating.create(
         args.name,
         preset=args.preset or "plain",
+        scheme=args.as_ or "ssh",
         mirror=args.mirror,
         vendor_wheels=args.vendor_wheels,
         memory_mib=creating.MEMORY_MIB if args.memory_mib is None else args.memory_mib,
@@ -100,15 +103,15 @@ _ACTIONS: Mapping[str, Callable[[Board, argparse.Namespace], str]] = {
     "start": _start, "stop": _stop, "snapshot": _snapshot, "restore": _restore, "delete": _delete,
 }  # fmt: skip
 _FLAGS: Mapping[str, tuple[str, ...]] = {  # and the actions that they are for
-    "preset": ("create",), "mirror": ("create",), "vendor_wheels": ("create",), "memory_mib": ("create",),
-    "disk_mib": ("create",), "tag": ("snapshot", "restore"), "power_cut": ("stop",),
+    "preset": ("create",), "as_": ("create",), "mirror": ("create",), "vendor_wheels": ("create",),
+    "memory_mib": ("create",), "disk_mib": ("create",), "tag": ("snapshot", "restore"), "power_cut": ("stop",),
 }  # fmt: skip
 
 
 def _check_flags(args: argparse.Namespace) -> None:
     for flag, actions in _FLAGS.items():
         if getattr(args, flag) not in (None, False) and args.action not in actions:
-            raise ConfigError(f"--{flag.replace('_', '-')} is for edgekit board {' and '.join(actions)}")
+            raise ConfigError(f"--{flag.strip('_').replace('_', '-')} is for edgekit board {' and '.join(actions)}")
 
 
 def _facts(board: Board) -> dict[str, object]:
@@ -118,6 +121,7 @@ def _facts(board: Board) -> dict[str, object]:
         "preset": board.facts.preset,
         "state": board.state,
         "url": board.url,
+        "ssh_url": board.ssh_url,
         "snapshots": list(machine.snapshots(board)),
         "packages": dict(board.facts.packages),
         "created": board.facts.created,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import re
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 from edgekit.errors import EngineError
 from edgekit.files import UNREADABLE_ZIP
 from edgekit.native.building import SOURCE, abi_of, build_runner, known_abi
+from edgekit.places import cache_folder
 
 LITERT = "2.3"  # whose C API runner.c declares
 RUNNER, LIBRARY = "edgekit-runner", "libLiteRt.so"
@@ -89,15 +89,8 @@ def make_kit(abi: str, *, wheel: Path | None = None) -> Kit:
     return Kit(abi, version, place)
 
 
-def cache_folder() -> Path:
-    """`$EDGEKIT_CACHE/native`, else `edgekit/native` in the user's cache folder."""
-    chosen = os.environ.get("EDGEKIT_CACHE")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "edgekit")
-    return Path(chosen or home, "native")
-
-
 def _place(abi: str) -> Path:
-    return cache_folder() / f"{abi}-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]}"
+    return cache_folder("native") / f"{abi}-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]}"
 
 
 def _bring_installed(abi: str, folder: Path) -> str:

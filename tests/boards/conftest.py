@@ -15,10 +15,10 @@ from tests.tiny_models import pack, parts
 @pytest.fixture(scope="session")
 def kept_board() -> Iterator[Path]:
     """See `tests.boards.keeping.kept`; nobody else makes one meanwhile."""
-    reason = why_not()
+    reason = why_not("ssh")
     if reason is not None:
         pytest.skip(reason)
-    with kept() as folder:
+    with kept("ssh") as folder:
         yield folder
 
 

@@ -1,4 +1,4 @@
-"""One virtual board for the tests: made once, kept in the user's cache, and copied by each run that wants one.
+"""A virtual board for the tests, one of each scheme: made once, kept in the user's cache, and copied by each run.
 
 It is made anew when the code that makes boards, or an engine's version, changes.
 """
@@ -17,7 +17,8 @@ from importlib import metadata
 from pathlib import Path
 
 from edgekit import boards
-from edgekit.boards import Board, creating, initrd, packages, presets, system, tools
+from edgekit.boards import Board, adbd, creating, debian, initrd, packages, presets, system, tools
+from edgekit.boards.folders import Scheme
 from edgekit.devices import deploy, opened_device
 from tests.tiny_models import pack
 
@@ -25,31 +26,32 @@ NAME, FRESH = "orin", "fresh"
 _ROOT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "edgekit", "test-boards")
 
 
-def why_not() -> str | None:
-    return tools.why_not()
+def why_not(scheme: Scheme) -> str | None:
+    return tools.why_not(adbd=scheme == "adb")
 
 
 def recipe() -> str:
     """What a kept board depends on."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for module in (creating, initrd, packages, presets, system):
+    for module in (adbd, creating, debian, initrd, packages, presets, system):
         digest.update(Path(module.__file__).read_bytes())
     digest.update(repr([metadata.version(name) for name in packages.WANTED]).encode())
     return digest.hexdigest()[:12]
 
 
 @contextmanager
-def kept() -> Iterator[Path]:
+def kept(scheme: Scheme) -> Iterator[Path]:
     """A folder with `boards`, which has a board with a snapshot, and `wheels`, which it was made of."""
-    _ROOT.mkdir(parents=True, exist_ok=True)
-    with (_ROOT / "lock").open("w") as stream:
+    root = _ROOT / scheme
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)  # another worker may make it
-        folder = _ROOT / recipe()
+        folder = root / recipe()
         if not (folder / "done").exists():
-            for old in _ROOT.iterdir():
+            for old in root.iterdir():
                 if old.is_dir():
                     shutil.rmtree(old)
-            _make(folder)
+            _make(folder, scheme)
             (folder / "done").touch()
         yield folder
 
@@ -62,10 +64,10 @@ def borrow(folder: Path, into: Path) -> Board:
     return board
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, scheme: Scheme) -> None:
     wheels, scratch = folder / "wheels", folder / "scratch"
     _download(wheels)
-    board = boards.create(NAME, preset="jetson-orin-nano", vendor_wheels=wheels, root=folder / "boards")
+    board = boards.create(NAME, preset="jetson-orin-nano", scheme=scheme, vendor_wheels=wheels, root=folder / "boards")
     boards.start(board)
     try:
         with opened_device(board.url) as device:  # so that what the tests import is in its memory

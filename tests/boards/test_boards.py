@@ -64,10 +64,10 @@ def test_settings_that_are_refused(root: Path, settings: dict[str, object], mess
     assert not root.exists()
 
 
-@pytest.mark.parametrize("step", ["_unpack", "install_packages", "_kernel", "_disk"])
+@pytest.mark.parametrize("step", ["unpack", "install_packages", "_kernel", "_disk"])
 def test_a_creation_that_breaks_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    monkeypatch.setattr(creating, "check_tools", lambda: None)
-    for name in ("_unpack", "_kernel", "_keys", "_disk"):
+    monkeypatch.setattr(creating, "check_tools", lambda **_: None)
+    for name in ("unpack", "_kernel", "_keys", "_disk"):
         monkeypatch.setattr(creating, name, lambda *_: None)
     monkeypatch.setattr(creating, "install_packages", lambda *_: {})
     monkeypatch.setattr(creating.system, "configure", lambda *_: None)
