@@ -167,5 +167,5 @@ def _link(objects: list[str], target: _Target, made: Path) -> None:
     """By lld, which knows every processor."""
     where = [f"-L{target.system / target.libraries}", f"-Wl,-rpath,/{target.libraries}"]
     names = [f"-l{name}" for name in _LIBRARIES]
-    argv = ["clang++", *target.flags, "-fuse-ld=lld", "-s", "-o", made, *objects, *where, *names]
+    argv = ["clang++", *target.flags, "-fuse-ld=lld", "-s", "-o", str(made), *objects, *where, *names]
     call(argv, timeout_s=_COMPILE_S, what=_WHAT)

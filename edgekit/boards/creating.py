@@ -69,13 +69,7 @@ def create(
     pip's index as the user has set it up, or from the folder `vendor_wheels` alone, in the versions of this machine.
     Raises ConfigError, OutputError, and DeviceError where there is no adb to reach it with.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"no preset '{preset}'{did_you_mean(preset, PRESETS)}")
-    if scheme not in get_args(Scheme):
-        raise ConfigError(f"no scheme '{scheme}'{did_you_mean(scheme, get_args(Scheme))}")
-    for what, size, least in (("memory", memory_mib, LEAST_MEMORY_MIB), ("disk", disk_mib, LEAST_DISK_MIB)):
-        if size < least:
-            raise ConfigError(f"a board's {what} is {size} MiB, expected {least} or more")
+    _check(preset, scheme, memory_mib, disk_mib)
     check_tools(adbd=scheme == "adb")
     if scheme == "adb":
         find_adb(f"board '{name}'")
@@ -106,6 +100,15 @@ def create(
         publish(made, target)
         advance(1, "done")
     return Board(target, facts)
+
+
+def _check(preset: str, scheme: str, memory_mib: int, disk_mib: int) -> None:
+    for what, word, known in (("preset", preset, tuple(PRESETS)), ("scheme", scheme, get_args(Scheme))):
+        if word not in known:
+            raise ConfigError(f"no {what} '{word}'{did_you_mean(word, known)}")
+    for what, size, least in (("memory", memory_mib, LEAST_MEMORY_MIB), ("disk", disk_mib, LEAST_DISK_MIB)):
+        if size < least:
+            raise ConfigError(f"a board's {what} is {size} MiB, expected {least} or more")
 
 
 def _kernel(tree: Path, made: Path) -> None:
