@@ -45,6 +45,7 @@ _DEBIAN = (
     *("libc-bin", "libgomp1", "libstdc++6", "linux-image-cloud-arm64", "mawk", "openssh-server", "procps"),
     *("python3", "sed", "tar"),
 )
+_FOR_ADB = (*adbd.PACKAGES, "util-linux")  # with setsid, under which commands over adb run
 _UNUSED = ("boot", "lib/modules", "usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt")
 _TOOL_S = 300.0
 _STEPS = 5
@@ -82,7 +83,7 @@ def create(
         (progress or LoggedProgress()).task(f"board {name}", _STEPS) as advance,
     ):
         tree, made = work / "tree", fresh_folder(work / "board")
-        unpack(tree, (*_DEBIAN, *(adbd.PACKAGES if scheme == "adb" else ())), mirror)
+        unpack(tree, (*_DEBIAN, *(_FOR_ADB if scheme == "adb" else ())), mirror)
         advance(1, "unpacked")
         packages = install_packages(tree, vendor_wheels)
         advance(1, "numpy and engines are in")

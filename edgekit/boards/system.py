@@ -67,9 +67,8 @@ def configure(tree: Path, name: str, preset: Preset) -> None:
 
 
 def add_adbd(tree: Path, adbd: Path) -> None:
-    """Have a configured system run it, with the setsid of Android's shell, under which commands over adb run."""
+    """Have a configured system run it."""
     shutil.copy(adbd, tree / "usr/sbin/adbd")
-    (tree / "usr/bin/setsid").symlink_to("/bin/busybox")
     _write(tree, "etc/inittab", _INITTAB + _ADBD)
 
 

@@ -27,7 +27,10 @@ _ROOT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "edgeki
 
 
 def why_not(scheme: Scheme) -> str | None:
-    return tools.why_not(adbd=scheme == "adb")
+    reason = tools.why_not(adbd=scheme == "adb")
+    if reason is None and scheme == "adb" and shutil.which("adb") is None:
+        return "no adb here: sudo apt-get install adb"
+    return reason
 
 
 def recipe() -> str:
