@@ -85,6 +85,20 @@ class TestCreating:
         assert not root.exists()
 
 
+def test_adbd_is_built_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+
+    def build(system: Path, machine: str, output: Path) -> None:
+        built.append(machine)
+        output.parent.mkdir(parents=True)
+        output.touch()
+
+    monkeypatch.setattr(adbd, "unpack", lambda *_: None)
+    monkeypatch.setattr(adbd, "build_adbd", build)
+    assert adbd.find_adbd() == adbd.find_adbd()
+    assert built == ["aarch64"]
+
+
 def test_a_host_without_the_compiler(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "KEYRING", "/")
     monkeypatch.setattr(tools, "find", lambda tool: None if tool in ("clang++", "ld.lld") else tool)

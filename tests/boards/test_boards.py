@@ -127,6 +127,7 @@ def test_a_board_file_that_was_changed(paper: Board) -> None:
     [
         (("start",), "edgekit board start NAME: which board?"),
         (("start", "paper", "--preset", "plain"), "--preset is for edgekit board create"),
+        (("start", "paper", "--as", "adb"), "--as is for edgekit board create"),
         (("stop", "paper", "--tag", "x"), "--tag is for edgekit board snapshot and restore"),
         (("list", "--power-cut"), "--power-cut is for edgekit board stop"),
     ],
