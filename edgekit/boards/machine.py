@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 from edgekit.boards import qmp
@@ -60,10 +61,11 @@ def start(board: Board, *, snapshot: str | None = None, timeout_s: float = BOOT_
 def stop(board: Board) -> None:
     """Switch it off as a board is switched off, and by force where it does not listen. One that is off stays so."""
     with locked(board):
-        if board.process is not None:
+        pid = board.process
+        if pid is not None:
             with suppress(DeviceError):
                 _shell(board, "sync; busybox poweroff -f", timeout_s=_LEAVE_S)
-            _wait(lambda: board.process is None, _LEAVE_S)
+            _wait(pid, _LEAVE_S)
         _end(board)
 
 
@@ -212,16 +214,19 @@ def _end(board: Board) -> None:
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        if not _wait(lambda: board.process is None, _LEAVE_S):
+        if not _wait(pid, _LEAVE_S):
             raise DeviceError(f"board '{board.name}': process {pid} does not end")
     for trace in (PID, qmp.SOCKET):
         (board.folder / trace).unlink(missing_ok=True)
 
 
-def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_EVERY_S)
-    return True
+def _wait(pid: int, timeout_s: float) -> bool:
+    """Whether a process ends in time with all its threads: while one is left, its ports and files are still taken."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], timeout_s)[0])
+    finally:
+        os.close(handle)
