@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
@@ -62,6 +63,8 @@ def export_here(request: dict[str, Any], what: str) -> dict[str, object]:
             raise
         except Exception as problem:  # tf2onnx raises what it likes
             raise ConversionError(f"{what}: {said(problem)}") from problem
+        finally:
+            gc.collect()  # its nodes refer to each other, and to dozens of times the weights
 
 
 def _freeze(path: str, signature: str) -> _Frozen:
