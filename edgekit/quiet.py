@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -37,3 +38,15 @@ def lean_tensorflow() -> None:
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     quiet_tensorflow()
+
+
+@contextmanager
+def no_tensorflow_warnings() -> Iterator[None]:
+    """For tools that call what TensorFlow calls deprecated."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

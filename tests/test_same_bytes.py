@@ -72,7 +72,8 @@ def recurrent() -> Any:
 
 
 def mobilenet() -> Any:
-    return keras.applications.MobileNetV2((96, 96, 3), weights=None, classes=10, alpha=0.35)
+    image = keras.Input((96, 96, 3), name="image")
+    return keras.applications.MobileNetV2(input_tensor=image, weights=None, classes=10, alpha=0.35)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -208,7 +209,12 @@ def _export(source: Source, model: Path, options: ONNXOptions, output: Path) -> 
         "opset": options.opset,
         "output": str(output),
     }
-    return _call("export_worker", request, f"converting '{source.name}' to ONNX")
+    what = f"converting '{source.name}' to ONNX"
+    if "tensorflow" not in sys.modules:
+        return _call("export_worker", request, what)
+    from edgekit_onnx.export_worker import export_here  # a worker would import TensorFlow once more, for seconds
+
+    return export_here(request, what)
 
 
 def _quantizable(source: Source, opset: int) -> Source:

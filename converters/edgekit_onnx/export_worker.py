@@ -1,15 +1,19 @@
-"""Run by `edgekit.workers`: one SavedModel signature to ONNX, with tf2onnx."""
+"""One SavedModel signature to ONNX, with tf2onnx: run by `edgekit.workers`, or where TensorFlow is already."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any  # Any: the request, which is JSON, and TensorFlow's objects, which have no types
 
 import numpy as np
 
 from edgekit import workers
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, EdgekitError
+from edgekit.quiet import no_tensorflow_warnings
+from edgekit.wording import said
 from edgekit_onnx.graphs import name_in_file
 from edgekit_onnx.handlers import custom_handlers
 from edgekit_onnx.keeping_order import keep_order, renumber
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
 _LOOK_UPS = ("GatherV2", "ResourceGather")
 _FAKE_QUANTIZATIONS = ("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel")
+_ONE_BY_ONE = Lock()  # tf2onnx numbers names in a global
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,21 @@ def export(request: dict[str, Any]) -> dict[str, object]:
     _arrange(model, request["inputs"], [name_in_file(name, request["inputs"]) for name in request["outputs"]])
     onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True), request["output"])
     return {"trained_kernels": _trained_kernels(frozen.graph)}
+
+
+def export_here(request: dict[str, Any], what: str) -> dict[str, object]:
+    """`export` in this process, where TensorFlow is already. Raises ConversionError; `what` names the work."""
+    import tensorflow as tf
+
+    with _ONE_BY_ONE, no_tensorflow_warnings(), tf.device("/CPU:0"):
+        try:
+            return export(request)
+        except (EdgekitError, MemoryError):
+            raise
+        except Exception as problem:  # tf2onnx raises what it likes
+            raise ConversionError(f"{what}: {said(problem)}") from problem
+        finally:
+            gc.collect()  # its nodes refer to each other, and to dozens of times the weights
 
 
 def _freeze(path: str, signature: str) -> _Frozen:

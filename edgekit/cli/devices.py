@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit devices`."""
     parser.add_argument(
         "--device", action="append", metavar="URL",
-        help="ask this one, as ssh://user@host; repeatable (default: this machine and the virtual boards that run)",
+        help="ask this one, as ssh://user@host; repeatable (default: this machine, the virtual boards that run, and "
+        "what adb is connected to)",
     )  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def _project(args: argparse.Namespace) -> Path:
 
 def text(found: Found, output: Path) -> str:
     """The front, the choice, and where the files are."""
-    from edgekit.search.results import in_words
+    from edgekit.search.results import HEAT_MAP, SUMMARY, in_words
 
     choice = found.choice
     shown = dict.fromkeys([found.plain.id, *(trial.id for trial in (*choice.front, *choice.nearest))])
@@ -115,7 +115,9 @@ def text(found: Found, output: Path) -> str:
     else:
         lines.append(f"chosen: {found.project}   bundle: {found.bundle}")
         lines.append(f"the same again: edgekit build {found.project}")
-    lines.append(f"all trials: {output / 'search.json'}   sensitivity of each layer: {output / 'sensitivity.png'}")
+    lines.append(f"all trials: {output / SUMMARY}")
+    if (output / HEAT_MAP).exists():
+        lines.append(f"sensitivity of each layer: {output / HEAT_MAP}")
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ wherever it likes; what comes back is counted once, under its key, by the one pr
 from __future__ import annotations
 
 import io
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from edgekit.wording import said
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024  # beside the parcel, of a Ray that a search starts for itself
 PROCESSORS = 1  # that Ray counts for a trial
+ANSWER_S = 10.0  # until a cluster's port must answer
 RETRIES = 5  # after the death of a machine or a process; Ray tries each elsewhere
 
 TRAIN, CALIBRATION, EVALUATION = "train.npz", "calibration.npz", "evaluation.npz"
@@ -50,6 +52,8 @@ class RayPool:
 
     def __enter__(self) -> RayPool:
         ray = _ray()
+        if self._address:
+            _check_there(self._address)
         packed = parcel(self._subject)
         if not ray.is_initialized():
             size = OBJECT_STORE_BYTES + sum(map(len, packed.files.values()))
@@ -78,6 +82,17 @@ class RayPool:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
             key = waiting.pop(done)
             yield key, _result(done)
+
+
+def _check_there(address: str) -> None:
+    """Raise ConfigError where nobody listens: Ray itself would go on asking for five minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return  # "auto": Ray's own file says where
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+    except (OSError, ValueError) as problem:
+        raise ConfigError(f"no Ray at {address}: {said(problem)}; is it started there?") from problem
 
 
 def parcel(subject: Subject) -> Parcel:

@@ -71,9 +71,9 @@ def find_recipe(
     with ExitStack() as stack:
         stack.callback(database.close)
         database.study(REST)  # a study of another search is said before the work
-        first = _first_trials(subject, space, store, folder, shown)
         work = fresh_folder(folder / FOLDER / "work", keep=True)
-        pool = stack.enter_context(_pool(workers, address, subject, work, shown))
+        pool = stack.enter_context(_pool(workers, address, subject, work, shown))  # so is a cluster that is not there
+        first = _first_trials(subject, space, store, folder, shown)
         limits = Limits(asked.budget, asked.search.max_peak_rss_bytes)
         stopwatch = Stopwatch(device_of(asked), store, memory=limits.needs_memory, wait_s=wait_s, progress=shown)
         search = Search(subject, space, limits, store, stopwatch, pool, database, work, shown)
@@ -217,8 +217,10 @@ def _first_trials(subject: Subject, space: Space, store: Store, folder: Path, pr
     """What the sensitivity table, which is written with its picture, says to try first."""
     table = measure_sensitivity(subject, space, store, progress)
     results.write_table(table, folder)
+    picture = folder / results.HEAT_MAP
+    picture.unlink(missing_ok=True)  # that of an earlier search
     if table.cells:
-        write_heat_map(table, folder / results.HEAT_MAP)
+        write_heat_map(table, picture)
     return seeds(space, table, subject.project.search.trials)
 
 

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from importlib import import_module
+
 import numpy as np
 import onnx
 import pytest
@@ -101,9 +105,45 @@ def test_int8_without_samples_or_training_is_refused(untrained, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(params=["here", "in a worker"])
+def where(request, monkeypatch):
+    """Where tf2onnx runs: in this process when it has TensorFlow already."""
+    import_module("tensorflow")
+    if request.param == "in a worker":
+        monkeypatch.delitem(sys.modules, "tensorflow")
+
+
+@pytest.mark.usefixtures("where")
 def test_an_operator_that_onnx_lacks_is_named(case, tmp_path):
     with pytest.raises(ConversionError, match=r"ONNX has no operator for TensorFlow's Betainc .node '.*Betainc'"):
         converter.convert(case("unsupported").source, precision="fp32", calibration=None, output=tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_bytes_are_the_same_here_and_in_a_worker(case, tmp_path, monkeypatch):
+    import_module("tensorflow")
+    here = exported(case("pair").source, tmp_path / "here")
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    assert exported(case("pair").source, tmp_path / "worker") == here
+    assert "tensorflow" not in sys.modules
+
+
+def exported(source, folder):
+    folder.mkdir()
+    path = folder / "x.onnx"
+    converter.convert(replace(source, work=folder), precision="fp32", calibration=None, output=path)
+    return path.read_bytes()
+
+
+def test_whatever_tf2onnx_raises_is_one_line(case, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise KeyError("a tensor\nof tf2onnx")
+
+    monkeypatch.setattr("tf2onnx.convert.from_graph_def", fails)
+    import_module("tensorflow")
+    source = replace(case("pair").source, work=tmp_path)
+    with pytest.raises(ConversionError, match=r"^converting 'pair' to ONNX: .*a tensor.*of tf2onnx.$"):
+        converter.convert(source, precision="fp32", calibration=None, output=tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

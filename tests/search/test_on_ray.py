@@ -18,6 +18,8 @@ from edgekit.search.searching import find_recipe
 from edgekit.search.space import make_space
 from edgekit.search.subject import Subject
 from edgekit.search.trials import BUNDLE, Job, job_key
+from tests.conftest import Digits
+from tests.search.conftest import write_project
 
 ray = pytest.importorskip("ray", reason='pip install "edgekit[ray]"')
 
@@ -86,6 +88,15 @@ def test_a_parcel_has_all_that_a_project_reads(subject: Subject) -> None:
 def test_an_address_without_ray(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'address is 10\.0\.0\.1:6379, .* set workers = "ray" \(--workers ray\)'):
         find_recipe(tmp_path / "project.toml", tmp_path, address="10.0.0.1:6379")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port"])
+def test_a_cluster_that_is_not_there_is_said_before_the_work(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr("edgekit.search.searching.measure_sensitivity", lambda *_: pytest.fail("it worked first"))
+    with pytest.raises(ConfigError, match=f"no Ray at {address}: .*; is it started there"):
+        find_recipe(write_project(digits, tmp_path), tmp_path / "out", workers="ray", address=address)
 
 
 def test_unknown_workers(tmp_path: Path) -> None:

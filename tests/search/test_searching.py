@@ -11,6 +11,7 @@ from types import TracebackType
 import pytest
 
 from edgekit.budgets import Budget
+from edgekit.cli.search import text
 from edgekit.compression import Factorize, PruneChannels
 from edgekit.progress import LoggedProgress
 from edgekit.search import results, studies
@@ -153,6 +154,14 @@ def test_sizes_that_nothing_reaches_end_the_search_before_any_training(make_sear
     assert choice.binding == ("max_bytes",)
     assert all(trial.rung == REST for trial in choice.nearest)
     assert results.found(search, choice, choice.nearest[0]).met is False
+
+
+def test_only_a_picture_that_was_drawn_is_named(make_search, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    search = make_search(FakePool())
+    found = results.found(search, *search.run(_seeds(search)))
+    assert results.HEAT_MAP not in text(found, tmp_path)
+    (tmp_path / results.HEAT_MAP).write_bytes(b"drawn")
+    assert f"sensitivity of each layer: {tmp_path / results.HEAT_MAP}" in text(found, tmp_path)
 
 
 def test_a_stronger_budget_takes_a_weaker_recipe(make_search) -> None:  # type: ignore[no-untyped-def]
