@@ -27,6 +27,7 @@ from tests.devices.phone import adb_server
 pytestmark = pytest.mark.slow  # the board and its adbd are made of sources first
 
 VIRTUAL = "it is a virtual board under QEMU"
+SKIPPED = f"its times would say nothing: {VIRTUAL}"
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_device_tests_pass_there_and_latency_skips(
     outcome = run_device_tests(versions[0], board.url)
     assert outcome.failed == 0
     [latency] = [test for test in outcome.report["tests"] if "test_latency" in test["name"]]
-    assert latency["reason"] == f"its times would say nothing: {VIRTUAL}"
+    assert latency["reason"] == SKIPPED
     assert {test["outcome"] for test in outcome.report["tests"] if "test_golden" in test["name"]} == {"passed"}
     assert main(["bench", str(versions[0]), "--device", board.url]) == 2
     assert f"{VIRTUAL}, so no latency" in capfd.readouterr().err
@@ -126,6 +127,8 @@ def test_the_native_runner_for_phones_runs_there(
     with opened_device(without_python) as device:
         assert device.python is None
     assert_as_here(demo, without_python)
+    latency = run_device_tests(demo, without_python, select="latency").report["tests"]
+    assert {test["reason"] for test in latency if "tflite" in test["name"]} == {SKIPPED}
 
 
 def test_it_comes_back_from_a_power_cut_and_from_a_snapshot_at_the_same_url(board: Board, device: Transport) -> None:
