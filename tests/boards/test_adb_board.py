@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,14 @@ from edgekit.bundle import Bundle
 from edgekit.cli import main
 from edgekit.devices import Transport, deploy, opened_device
 from edgekit.devices.facts import probe_facts
+from edgekit.devices.installing import install
 from edgekit.devices.testing import run_device_tests
+from edgekit.files import sha256_file
 from edgekit.native import make_kit
 from edgekit.native.building import ABIS
 from edgekit.runtime.golden import read_golden
 from tests.boards.keeping import FRESH, borrow, kept, why_not
+from tests.boards.whole import cut_power_while_installing, look
 from tests.demos import demo_bundle
 from tests.devices.phone import adb_server
 
@@ -129,6 +133,15 @@ def test_the_native_runner_for_phones_runs_there(
     assert_as_here(demo, without_python)
     latency = run_device_tests(demo, without_python, select="latency").report["tests"]
     assert {test["reason"] for test in latency if "tflite" in test["name"]} == {SKIPPED}
+
+
+def test_the_power_goes_while_a_version_is_installed(board: Board, versions: list[Path]) -> None:
+    with opened_device(board.url) as device:
+        first = install(deploy(versions[0], device)).current
+    cut_power_while_installing(board, versions[1], after_s=random.Random(time.time_ns()).uniform(0.5, 8))
+    boards.start(board)
+    with opened_device(board.url) as device:
+        assert look(device, versions) in (first, f"1.0.0-{sha256_file(versions[1])[:12]}")
 
 
 def test_it_comes_back_from_a_power_cut_and_from_a_snapshot_at_the_same_url(board: Board, device: Transport) -> None:

@@ -20,12 +20,12 @@ from edgekit.devices.installing import install
 from edgekit.devices.ssh import SshTransport
 from edgekit.devices.testing import run_device_tests
 from edgekit.devices.transport import checked
-from edgekit.errors import DeviceError, DeviceFullError, EngineError, HostKeyError
+from edgekit.errors import DeviceFullError, EngineError, HostKeyError
 from edgekit.files import sha256_file
 from edgekit.runtime.golden import read_golden
 from edgekit.runtime.survey import GoldenReply
 from tests.boards.keeping import FRESH
-from tests.boards.whole import look
+from tests.boards.whole import cut_power_while_installing, look
 from tests.demos import demo_bundle
 
 MIB = 1 << 20
@@ -105,32 +105,10 @@ def test_the_power_goes_while_a_version_is_installed(
     chance = random.Random(time.time_ns())
     with opened_device(board.url) as device:
         first = install(deploy(versions[0], device)).current
-    hurt(board, versions[1], chance.uniform(0.5, 8), boards.power_cut)
+    cut_power_while_installing(board, versions[1], after_s=chance.uniform(0.5, 8))
     boards.start(board)
     with opened_device(board.url) as device:
         assert look(device, versions) in (first, f"1.0.0-{sha256_file(versions[1])[:12]}")
-
-
-def hurt(board: Board, bundle: Path, after_s: float, how: object) -> Exception | None:
-    """Install a bundle, and do something to the board meanwhile; what the installation ended with."""
-    ended: list[Exception | None] = []
-
-    def work() -> None:
-        try:
-            with opened_device(board.url) as device:
-                install(deploy(bundle, device))
-        except DeviceError as problem:
-            ended.append(problem)
-        else:
-            ended.append(None)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    time.sleep(after_s)
-    how(board)  # type: ignore[operator]
-    thread.join(timeout=180)
-    assert not thread.is_alive(), "it hangs"
-    return ended[0]
 
 
 @pytest.mark.slow  # and quick over a loopback sshd: tests/devices/test_ssh.py

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
+from edgekit import boards
+from edgekit.boards import Board
+from edgekit.devices import deploy, opened_device
+from edgekit.devices.installing import install
 from edgekit.devices.transport import Transport, checked
+from edgekit.errors import DeviceError
 from edgekit.files import sha256_file
 
 _LOOK = """
@@ -40,3 +48,18 @@ def look(device: Transport, bundles: list[Path]) -> str | None:
         assert version == f"1.0.0-{files['tiny-1.0.0.edgekit'][:12]}"
     assert all(version in folders for name, version in links.items() if not name.startswith(".")), (links, folders)
     return links.get("current")
+
+
+def cut_power_while_installing(board: Board, bundle: Path, *, after_s: float) -> None:
+    """Install a bundle, which ends in one way or the other, and pull the board's plug meanwhile."""
+
+    def work() -> None:
+        with suppress(DeviceError), opened_device(board.url) as device:
+            install(deploy(bundle, device))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(after_s)
+    boards.power_cut(board)
+    thread.join(timeout=180)
+    assert not thread.is_alive(), "it hangs"
