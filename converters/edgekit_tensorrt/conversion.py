@@ -28,6 +28,8 @@ BUILT_FROM, ONNX = "onnx", ".onnx"  # the format of the files that engines are b
 UNASKED = "fp32"  # of a given file that has its types already, nobody asks for it in particular
 ENGINES = {"tensorrt": "tensorrt", RTX: "tensorrt-rtx"}  # package -> the runtime engine that runs what it built
 
+# NVIDIA TensorRT-RTX documentation, "CPU-Only AOT and TensorRT-RTX Engines": without compute capabilities
+_PORTABLE = "SM80, SM86, SM89, SM120 and later"
 _UNREADABLE = "an engine tells what is inside only to TensorRT on its GPU: give the ONNX file that it was built from"
 
 
@@ -130,7 +132,8 @@ class TensorRTConverter:
 
 def _said(report: BuildReport, capabilities: tuple[str, ...], onnx: Path) -> str:
     """ "built by TensorRT-RTX 1.7.1 in 3.2 s for SM89: 5 of 5 weighted layers planned as Int8"."""
-    gpus = f" for {', '.join(capabilities)}" if capabilities else ""
+    own = _PORTABLE if report.package == RTX else "the GPU of this machine"
+    gpus = f" for {', '.join(capabilities) or own}"
     layers = f": {planned(onnx, report.plan)}" if report.plan else ""
     return f"built by {report.product} in {report.build_s:.1f} s{gpus}{layers}"
 
