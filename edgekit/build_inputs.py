@@ -11,7 +11,7 @@ from edgekit.calibration import manifest_inputs, representative
 from edgekit.compression import Step, TrainingSettings
 from edgekit.compression.order import needs_data
 from edgekit.compression.task import takes_class_numbers
-from edgekit.conversion import INPUTS_OUTPUTS, STATEFUL_FORMATS, Converter
+from edgekit.conversion import INPUTS_OUTPUTS, STATEFUL_FORMATS, Converter, find_converter
 from edgekit.converting import Options
 from edgekit.data import Data, DataSource, load_data
 from edgekit.devices import LOCAL
@@ -133,7 +133,7 @@ def _load_model(request: BuildRequest, converters: Mapping[str, Converter], fold
                     f"{path.name} holds no Keras model, so it cannot be compressed, only converted: leave {what} out, "
                     "or bring the Keras model that it was exported from"
                 )
-        return given_model(path, converters[found], folder, lengths=request.lengths)
+        return given_model(path, converters.get(found, find_converter(found)), folder, lengths=request.lengths)
     model = load(
         request.model, architecture=request.architecture, allow_code=request.allow_code, lengths=request.lengths
     )

@@ -201,7 +201,12 @@ class NpuConverter(Protocol):
 
 @runtime_checkable
 class GpuConverter(Protocol):
-    """A converter whose files are built for GPUs that need not be here."""
+    """A converter whose files are built for GPUs that need not be here, from files of another format."""
+
+    @property
+    def built_from(self) -> str:
+        """The format of those files."""
+        ...
 
     def for_gpus(self, compute_capabilities: tuple[str, ...]) -> Converter:
         """This converter with these GPUs in mind ("SM89"), unless the user's settings name others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +20,6 @@ from edgekit.tensors import Array, TensorSpec, check_finite, format_shape
 LABELS_KEY = "y"
 SINGLE_INPUT_KEY = "x"
 _INFINITE = -1  # tf.data.INFINITE_CARDINALITY
-_NPY = (AttributeError, TypeError)  # what reading an .npy as an archive raises: it is one bare array
 
 _LabelCheck = Callable[[Array, str], Array]
 
@@ -123,11 +123,15 @@ def _arrays(source: DataSource, inputs: Sequence[TensorSpec], where: str) -> dic
 
 def _read_npz(path: Path, where: str) -> dict[str, Array]:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):  # numpy takes it for a pickle, and says how to load those
+                raise zipfile.BadZipFile("it is no whole zip archive")
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
     except FileNotFoundError as problem:
         raise DataError(f"{where}: no file {path}") from problem
-    except UNREADABLE_ZIP + _NPY as problem:
+    except UNREADABLE_ZIP as problem:
         raise DataError(f"{where}: {path} is not an .npz of plain arrays ({problem}); use numpy.savez") from problem
 
 

@@ -21,15 +21,18 @@ from edgekit.strict import parse
 from edgekit.versions import version_key
 
 _SM = re.compile(r"SM\d{2,3}")
+_VERSION = re.compile(r"\d+(\.\d+)*")
 _XAVIER = "SM72"
 _ON_JETSON = ("SM72", "SM87", "SM110")
 _FIRST_11, _FIRST_11_ON_JETSON = "11.0", "11.4.1"
 _JETPACK_OF_11 = "7.2.2"
+_LEAST_JETPACK = "6.1"  # the first whose TensorRT is new enough; 6.0 has 8.6
 _LAST_DLA_OF_10 = "10.7"
 _PLAN_REFUSED = (
     "it is a TensorRT engine, which holds code and runs on a machine like that which built it alone; boards build "
     "their own: pack ONNX"
 )
+_UPDATE = f"update it to JetPack {_LEAST_JETPACK} or newer"
 _AGX_ORIN, _THOR = "agx-orin", "SM110"
 
 
@@ -49,6 +52,11 @@ class Board:
             raise ConfigError(f"board '{self.name}': count is {self.count}, expected at least 1")
         if self.jetpack is None and self.tensorrt is None:
             raise ConfigError(f"board '{self.name}': give jetpack, for example \"6.2\", or tensorrt and sm")
+        for key, said, example in (("jetpack", self.jetpack, "6.2"), ("tensorrt", self.tensorrt, "10.3")):
+            if said is not None and not _VERSION.fullmatch(said):
+                raise ConfigError(
+                    f"board '{self.name}': {key} is '{said}', expected a version, for example \"{example}\""
+                )
         if self.sm is not None and not _SM.fullmatch(self.sm):
             raise ConfigError(
                 f"board '{self.name}': sm is '{self.sm}', expected SM and its number, for example \"SM87\""
@@ -157,6 +165,8 @@ def _known(board: Board) -> _Known:
 def _jetpack_is_known(known: _Known) -> str | None:
     if known.tensorrt is not None:
         return None
+    if version_key(known.board.jetpack or "") < version_key(_LEAST_JETPACK):
+        return f"JetPack {known.board.jetpack} has a TensorRT older than {LEAST_TENSORRT}: {_UPDATE}"
     releases = ", ".join(load_jetpacks().releases)
     return f"JetPack {known.board.jetpack} is not known here (known: {releases}): give tensorrt and sm"
 
@@ -172,7 +182,7 @@ def _floor(known: _Known) -> str | None:
     if version_key(version) >= version_key(LEAST_TENSORRT):
         return None
     brought = f"JetPack {known.board.jetpack} has TensorRT" if known.board.tensorrt is None else "it has TensorRT"
-    return f"{brought} {version}, older than {LEAST_TENSORRT}: update it to JetPack 6.1 or newer"
+    return f"{brought} {version}, older than {LEAST_TENSORRT}: {_UPDATE}"
 
 
 def _module_is_of_the_release(known: _Known) -> str | None:
@@ -207,7 +217,7 @@ def _eleven_on_jetson(known: _Known) -> str | None:
 
 
 _CHECKS: tuple[Callable[[_Known], str | None], ...] = (
-    _jetpack_is_known, _no_xavier, _floor, _module_is_of_the_release, _sm_is_known, _eleven_on_jetson,
+    _no_xavier, _jetpack_is_known, _floor, _module_is_of_the_release, _sm_is_known, _eleven_on_jetson,
 )  # fmt: skip
 
 

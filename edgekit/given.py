@@ -21,12 +21,15 @@ BUILT = ".onnx"  # the suffix of converted files that a build can begin from
 _NO_KERAS = "post-training only: no Keras model stands behind it, so nothing of it was trained or compressed"
 
 
-def typed_source(path: Path, work: Path) -> Source:
-    """An ONNX file, whose precision stands in its graph, for a converter that builds it as it is.
+def engine_source(path: Path, work: Path, *, precision: str | None) -> Source:
+    """An ONNX file for a converter that builds engines: as it is, or to be quantized first.
 
-    Raises ConversionError when it is none.
+    It stays as it is where `precision`, None for the file's own, stands in its graph. Raises ConversionError.
     """
-    found = find_converter("onnx").inspect(path)
+    onnx: Converter = find_converter("onnx")
+    found = onnx.inspect(path)
+    if precision not in (None, found.precision):
+        return converted_source(path, onnx, work)
     return Source(path.stem, found.inputs, found.outputs, path, None, work)
 
 

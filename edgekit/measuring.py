@@ -136,7 +136,7 @@ def describe(planned: PlannedVariant, artifact: Artifact, notes: Sequence[str]) 
     path = artifact.path
     return Variant(
         id=planned.id,
-        format=planned.format,
+        format=artifact.format,  # a stand-in has its own
         precision=planned.precision,
         member=Member(f"{planned.id}{path.suffix}", sha256_file(path), path.stat().st_size),
         targets=planned.targets,

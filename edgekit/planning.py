@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edgekit.conversion import Converter, check_precision, find_converter
+from edgekit.conversion import Converter, GpuConverter, check_precision, find_converter
 from edgekit.engine_recipes import Recipes, check_targets, shared_recipe
 from edgekit.errors import ConfigError
 from edgekit.profiles import AUTO, DeviceProfile, load_target, target_names
@@ -53,8 +53,9 @@ class Plan:
 def plan(targets: Targets, given_format: str | None = None, *, recipes: Recipes | None = None) -> Plan:
     """Resolve target names and precisions before any work starts.
 
-    `given_format` is that of a converted file that the build begins from, which becomes no other. `recipes` stand in
-    for what targets' profiles say of TensorRT. Raises ConfigError, or ConversionError.
+    `given_format` is that of a converted file that the build begins from, which becomes no other, but for engines that
+    are built from it. `recipes` stand in for what targets' profiles say of TensorRT. Raises ConfigError, or
+    ConversionError.
     """
     if isinstance(targets, str):
         raise ConfigError(f"targets is '{targets}', expected a list of names: [\"{targets}\"]")
@@ -96,16 +97,27 @@ def _precisions(profile: DeviceProfile, wanted: Sequence[str] | str | None) -> t
 
 
 def _narrowed(profile: DeviceProfile, given_format: str) -> DeviceProfile:
-    """A target that is to take one format alone, in the precisions that it has."""
-    if given_format not in profile.formats:
-        others = ", ".join(name for name in target_names() if given_format in load_target(name).formats)
+    """A target that is to take what a file of one format becomes, in the precisions that it has."""
+    formats = _made_from(given_format, profile)
+    if not formats:
+        others = ", ".join(name for name in target_names() if _made_from(given_format, load_target(name)))
         raise ConfigError(
-            f"target '{profile.name}' takes {' and '.join(profile.formats)}, and an .{given_format} file becomes "
-            f"{given_format} alone: bring the Keras model, or choose a target that takes it ({others})"
+            f"target '{profile.name}' takes {' and '.join(profile.formats)}, which no .{given_format} file becomes: "
+            f"bring the Keras model, or choose a target that takes it ({others})"
         )
     made = find_converter(given_format).precisions
     precisions = tuple(name for name in profile.precisions if name in made)
-    return replace(profile, formats=(given_format,), precisions=precisions)
+    return replace(profile, formats=formats, precisions=precisions)
+
+
+def _made_from(given_format: str, profile: DeviceProfile) -> tuple[str, ...]:
+    """The profile's formats that begin from a file of this one: itself, and engines that are built from it."""
+    converters: list[Converter] = [find_converter(name) for name in profile.formats]
+    return tuple(
+        converter.format
+        for converter in converters
+        if given_format == (converter.built_from if isinstance(converter, GpuConverter) else converter.format)
+    )
 
 
 def _makers(profile: DeviceProfile, precision: str) -> list[str]:

@@ -97,7 +97,8 @@ class _Parser:
 
     def _tuple(self, kinds: tuple[Any, ...], value: object, path: str) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple):
-            raise self._wrong(path, value, "a list")
+            tables = isinstance(value, Mapping) and dataclasses.is_dataclass(kinds[0])
+            raise self._wrong(path, value, f"a list of tables; write [[{path}]]" if tables else "a list")
         if len(kinds) == 2 and kinds[1] is Ellipsis:
             return tuple(self.value(kinds[0], item, f"{path}[{index}]") for index, item in enumerate(value))
         if len(value) != len(kinds):

@@ -10,7 +10,9 @@ import pytest
 
 from edgekit.bundle import Bundle
 from edgekit.cli import main
-from edgekit.measuring import MEASURED_INSTEAD
+from edgekit.conversion import Artifact
+from edgekit.measuring import MEASURED_INSTEAD, describe
+from edgekit.planning import PlannedVariant
 from tests.conftest import Digits
 
 PROJECT = """\
@@ -28,6 +30,14 @@ precision = ["int8"]
 [targets.rtx-3090]
 precision = ["int8"]
 """
+
+
+def test_what_is_measured_instead_is_no_engine(tmp_path: Path) -> None:
+    """An engine is not opened without a signature; the ONNX file that it was built from is opened."""
+    path = tmp_path / "x.onnx"
+    path.write_bytes(b"an ONNX file")
+    stand_in = Artifact("onnx", "fp16", path, engine="onnxruntime", engine_least_version="1.16", inputs=(), outputs=())
+    assert describe(PlannedVariant("tensorrt", "fp16", ("rtx-4090",), ()), stand_in, ()).format == "onnx"
 
 
 @pytest.mark.slow

@@ -46,6 +46,11 @@ def test_the_demo_reaches_what_it_promises(report: dict[str, Any]) -> None:
     assert min(variant["samples"] for variant in report["variants"]) >= 200
 
 
+def test_int8_from_the_same_trained_scales_is_as_good_in_both_formats(report: dict[str, Any]) -> None:
+    drops = {variant["id"]: variant["metric_drop"] for variant in report["variants"]}
+    assert abs(drops["onnx-int8"] - drops["tflite-int8"]) <= 0.003 + 1e-9
+
+
 def test_the_report_page_stands_alone(home: Path) -> None:
     page = (home / "out" / "report.html").read_text(encoding="utf-8")
     assert "Within budget" in page

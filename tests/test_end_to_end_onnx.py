@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,6 +111,20 @@ def test_a_session_takes_the_names_of_the_file(built: Built, torch_digits: Torch
     assert np.mean(scores.argmax(axis=1) == torch_digits.labels) > 0.9
 
 
+@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason='pip install "edgekit[tensorrt-rtx]"')
+def test_it_becomes_an_engine_too(torch_digits: TorchDigits, tmp_path: Path) -> None:
+    """Quantized, held to the float file as the ONNX file that it was built from, and packed."""
+    project = write_project(tmp_path / "p", torch_digits, PROJECT.replace("jetson-orin-nano", "rtx-4090"))
+    assert main(["build", str(project), "-o", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [variant["id"] for variant in report["variants"]] == ["tensorrt-int8", "tensorrt-fp16"]
+    for variant, dtype in zip(report["variants"], ("Int8", "Half"), strict=True):
+        (built,) = [note for note in variant["notes"] if note.startswith("built by TensorRT-RTX")]
+        assert re.search(rf" for SM89: (\d+) of \1 weighted layers planned as {dtype}$", built)
+    assert all(entry["snr_db"] > 30 for entry in report["parity"])
+    assert report["budget"]["met"]
+
+
 @pytest.fixture
 def refused(torch_digits: TorchDigits, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """The one line that a changed project, and a changed model, get."""
@@ -137,7 +152,7 @@ def refused(torch_digits: TorchDigits, tmp_path: Path, capfd: pytest.CaptureFixt
         (
             "jetson-orin-nano",
             "android-arm64",
-            "target 'android-arm64' takes tflite, and an .onnx file becomes onnx alone: bring the Keras model, or",
+            "target 'android-arm64' takes tflite, which no .onnx file becomes: bring the Keras model, or",
         ),
         ("[data]", 'architecture = "my:model"\n[data]', "leave architecture out, or bring the Keras model"),
         ('"int8", "fp16"', '"int16x8"', "does not take precision 'int16x8'"),

@@ -107,9 +107,18 @@ class TestRefusals:
             (Board("a", tensorrt="10.3", sm="SM72"), "Xavier (SM72) gets no JetPack after 5"),
             (Board("a", tensorrt="8.6.2", sm="SM87"), "it has TensorRT 8.6.2, older than 10.3: update it"),
             (
-                Board("a", jetpack="4.6"),
-                "JetPack 4.6 is not known here (known: 5.1, 6.1, 6.2, 7.0, 7.1, 7.2): give tens",
+                Board("a", jetpack="8.0"),
+                "JetPack 8.0 is not known here (known: 5.1, 6.1, 6.2, 7.0, 7.1, 7.2): give tens",
             ),
+            (
+                Board("a", jetpack="6.0"),
+                "JetPack 6.0 has a TensorRT older than 10.3: update it to JetPack 6.1",
+            ),
+            (
+                Board("a", jetpack="4.6"),
+                "JetPack 4.6 has a TensorRT older than 10.3: update it to",
+            ),
+            (Board("a", jetpack="5.0", module="agx-xavier"), "Xavier (SM72) gets no JetPack after 5, whose TensorRT"),
             (Board("a", jetpack="7.2"), "its GPU is not known: JetPack 7.2 runs on SM87 and SM110; give module, or sm"),
             (Board("a", tensorrt="10.3"), 'its GPU is not known: give sm, for example sm = "SM87"'),
             (
@@ -204,6 +213,12 @@ class TestFiles:
                 r"two boards are called 'a'; give each kind of board a name",
             ),
             ("[[board", r"fleet.toml: not TOML"),
+            ("[board]\nname = 'a'", r"expected a list of tables; write \[\[board\]\]"),
+            ("[[board]]\nname = 'a'\njetpack = 'six'", r"jetpack is 'six', expected a version, for example \"6.2\""),
+            (
+                "[[board]]\nname = 'a'\ntensorrt = '8.6-ga'\nsm = 'SM87'",
+                r"tensorrt is '8.6-ga', expected a version, for example \"10.3\"",
+            ),
         ],
     )
     def test_mistakes(self, tmp_path: Path, text: str, message: str) -> None:

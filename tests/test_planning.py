@@ -91,12 +91,13 @@ def test_auto_stands_alone() -> None:
         plan({"local": "atuo"})
 
 
-def test_a_given_file_is_made_into_its_own_format_alone() -> None:
+def test_a_given_file_is_made_into_its_own_format_and_engines_alone() -> None:
     made = plan({"local": None, "jetson-orin-nano": ["int8"]}, "onnx")
     assert [variant.id for variant in made.variants] == ["onnx-int8", "onnx-fp16", "onnx-fp32"]
     assert plan({"local": "auto"}, "onnx").variants == tuple(
         PlannedVariant("onnx", precision, ("local",), (), candidate=True)
         for precision in ("fp32", "fp16", "dynamic-int8", "int8", "int4-weights")
     )
-    with pytest.raises(ConfigError, match=r"choose a target that takes it \(jetson-agx-orin, .*, local\)"):
+    with pytest.raises(ConfigError, match=r"choose a target that takes it \(jetson-agx-orin, .*, local, .*, t4\)"):
         plan(["android-arm64"], "onnx")
+    assert [variant.id for variant in plan({"rtx-4090": ["int8"]}, "onnx").variants] == ["tensorrt-int8"]

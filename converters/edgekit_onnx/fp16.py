@@ -50,7 +50,7 @@ def halve(model: ModelProto, feeds: Sequence[Feed]) -> Halved:
     graph = Graph(model)
     within = _inside_loops(model.graph)
     if not feeds:
-        fixed = {node.name: "fixed list" for node in graph.nodes(*_FIXED)} | _always(graph)
+        fixed = {node.name: "by a fixed list" for node in graph.nodes(*_FIXED)} | _always(graph)
         islands = (*fixed, *within)
         return Halved(cast(model, islands), islands, (_counted(fixed, "without calibration data"),))
     measured, held = _split(feeds)
@@ -221,5 +221,11 @@ def _counted(islands: Mapping[str, str], seen: str) -> str:
     kinds: dict[str, list[str]] = {}
     for name, reason in islands.items():
         kinds.setdefault(" ".join(reason.split()[:2]) if reason[-1].isdigit() else reason, []).append(name)
-    told = (f"{len(names)} {kind} ({names[0]}: {islands[names[0]]})" for kind, names in kinds.items())
-    return f"float16 with {len(islands)} nodes in float32: {'; '.join(told)}; {seen}"
+    told = "; ".join(
+        f"{len(names)} {kind} ({_example(names[0], islands[names[0]], kind)})" for kind, names in kinds.items()
+    )
+    return f"float16 with {len(islands)} node{'s' if len(islands) > 1 else ''} in float32: {told}; {seen}"
+
+
+def _example(name: str, reason: str, kind: str) -> str:
+    return name if reason == kind else f"{name}: {reason}"

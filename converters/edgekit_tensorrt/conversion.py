@@ -24,9 +24,12 @@ from edgekit.tracing import Trace
 from edgekit_tensorrt.checking import listed, planned
 from edgekit_tensorrt.options import TensorRTOptions, parse_options
 
-ONNX = ".onnx"  # the suffix of a file that is built as it is
+BUILT_FROM, ONNX = "onnx", ".onnx"  # the format of the files that engines are built from, and their suffix
+UNASKED = "fp32"  # of a given file that has its types already, nobody asks for it in particular
 ENGINES = {"tensorrt": "tensorrt", RTX: "tensorrt-rtx"}  # package -> the runtime engine that runs what it built
 
+# NVIDIA TensorRT-RTX documentation, "CPU-Only AOT and TensorRT-RTX Engines": without compute capabilities
+_PORTABLE = "SM80, SM86, SM89, SM120 and later"
 _UNREADABLE = "an engine tells what is inside only to TensorRT on its GPU: give the ONNX file that it was built from"
 
 
@@ -43,6 +46,11 @@ class TensorRTConverter:
         return "tensorrt"
 
     @property
+    def built_from(self) -> str:
+        """ "onnx"."""
+        return BUILT_FROM
+
+    @property
     def suffix(self) -> str:
         """ ".engine"."""
         return ".engine"
@@ -55,7 +63,7 @@ class TensorRTConverter:
     @property
     def signatures(self) -> tuple[str, ...]:
         """Those of ONNX."""
-        return find_converter("onnx").signatures
+        return find_converter(BUILT_FROM).signatures
 
     def with_options(self, options: object, *, where: str) -> TensorRTConverter:
         """With a recipe's keys, `timing_cache_file` and `timeout_s`. Raises ConfigError on any other."""
@@ -77,18 +85,16 @@ class TensorRTConverter:
     ) -> Artifact:
         """Make the ONNX file, hold it against TensorRT's rules, build it, and write `output`.
 
-        A source that is an ONNX file keeps its precision; what can be mended in it without a change of results is.
-        Raises ConversionError when a rule is broken, BuildError when TensorRT refuses it.
+        A source that is an ONNX file of this precision, or of another where fp32 is asked for, stays as it is; what can
+        be mended in it without a change of results is. Raises ConversionError when a rule is broken, BuildError when
+        TensorRT refuses it.
         """
         check_precision(self, precision)
         package = find_package(ahead_of_time=bool(self.options.recipe.compute_capabilities))
         if package == RTX and self.options.timing_cache_file is not None:
             raise ConversionError("TensorRT-RTX has no timing cache: leave timing_cache_file out")
-        onnx = _given(source, precision) if source.float_model.suffix == ONNX else None
-        if onnx is None:
-            made = source.work / f"{output.stem}-for-tensorrt{ONNX}"
-            onnx = find_converter("onnx").convert(source, precision=precision, calibration=calibration, output=made)
-        findings = find_linter("onnx").lint(onnx.path, tool="tensorrt")
+        onnx = _typed(source, precision, calibration, source.work / f"{output.stem}-for-tensorrt{ONNX}")
+        findings = find_linter(BUILT_FROM).lint(onnx.path, tool="tensorrt")
         if findings:
             raise ConversionError(f"TensorRT would not take {onnx.path.name}: {listed(findings)}")
         return self._built(onnx, output)
@@ -126,36 +132,37 @@ class TensorRTConverter:
 
 def _said(report: BuildReport, capabilities: tuple[str, ...], onnx: Path) -> str:
     """ "built by TensorRT-RTX 1.7.1 in 3.2 s for SM89: 5 of 5 weighted layers planned as Int8"."""
-    gpus = f" for {', '.join(capabilities)}" if capabilities else ""
+    own = _PORTABLE if report.package == RTX else "the GPU of this machine"
+    gpus = f" for {', '.join(capabilities) or own}"
     layers = f": {planned(onnx, report.plan)}" if report.plan else ""
     return f"built by {report.product} in {report.build_s:.1f} s{gpus}{layers}"
 
 
-def _given(source: Source, precision: str) -> Artifact:
-    """An ONNX file as it is, but for what the linter mends. Raises ConversionError for another precision."""
-    converter: Converter = find_converter("onnx")
-    found = converter.inspect(source.float_model)
-    own = _precision(found)
-    if precision not in ("fp32", own):  # fp32 is what nobody asked for in particular
-        raise ConversionError(
-            f"{source.float_model.name} is {own}, and an ONNX file is built as it is: "
-            f"convert it to onnx {precision} first"
-        )
-    mended = source.work / source.float_model.name
-    done = find_linter("onnx").legalize(source.float_model, mended, tool="tensorrt")
+def _typed(source: Source, precision: str, calibration: Mapping[str, Array] | None, output: Path) -> Artifact:
+    """The ONNX file to build from: a given one as it is where that has the precision, else a converted one."""
+    converter: Converter = find_converter(BUILT_FROM)
+    if source.float_model.suffix == ONNX:
+        found = converter.inspect(source.float_model)
+        if precision in (UNASKED, found.precision):
+            return _mended(_as_it_is(source.float_model, found), source.work)
+    made = converter.convert(source, precision=precision, calibration=calibration, output=output)
+    return _mended(made, source.work) if source.float_model.suffix == ONNX else made
+
+
+def _as_it_is(path: Path, found: Inspection) -> Artifact:
     return Artifact(
-        format="onnx",
-        precision=own,
-        path=mended,
+        format=BUILT_FROM,
+        precision=found.precision or UNASKED,
+        path=path,
         inputs=tuple(Binding(spec.name, spec.name, spec.dtype) for spec in found.inputs),
         outputs=tuple(Binding(spec.name, spec.name, spec.dtype) for spec in found.outputs),
         engine="onnxruntime",
         engine_least_version="1.14",
-        notes=done,
     )
 
 
-def _precision(found: Inspection) -> str:
-    """The narrowest type among the weights."""
-    seen = {layer.precision for layer in found.layers if layer.sparsity is not None}
-    return "int8" if "int8" in seen else "fp16" if "fp16" in seen else "fp32"
+def _mended(onnx: Artifact, work: Path) -> Artifact:
+    """What stands in TensorRT's way and can be mended without a change of results, which a given file may have."""
+    path = work / onnx.path.name
+    done = find_linter(BUILT_FROM).legalize(onnx.path, path, tool="tensorrt")
+    return replace(onnx, path=path, notes=(*onnx.notes, *done))

@@ -34,7 +34,7 @@ from edgekit.conversion import (
 )
 from edgekit.errors import ConfigError, ConversionError
 from edgekit.files import atomic
-from edgekit.given import BUILT, converted_source, saved_model_source, typed_source
+from edgekit.given import BUILT, converted_source, engine_source, saved_model_source
 from edgekit.model_files import CONVERTED
 
 CALIBRATION_SAMPLES = 200
@@ -177,7 +177,7 @@ def _source(args: argparse.Namespace, converter: Converter, work: Path) -> Sourc
     if args.model.suffix == BUILT and converter.format == ENGINES:
         _check_bare(args)
         _check_no_flag(args, "--length", args.length)
-        return typed_source(args.model, work)
+        return engine_source(args.model, work, precision=args.precision)
     if args.model.suffix in CONVERTED:
         _check_bare(args)
         return converted_source(args.model, converter, work, lengths=lengths)

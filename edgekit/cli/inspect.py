@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 def _findings_text(findings: Sequence[Finding], tool: str) -> str:
     if not findings:
         return f"no rule of {tool} is broken"
-    return "\n".join([f"{len(findings)} findings for {tool}", *map(str, findings)])
+    return "\n".join([f"{len(findings)} finding{'s' if len(findings) != 1 else ''} for {tool}", *map(str, findings)])
 
 
 def _bundle_json(manifest: Manifest, signed: tuple[Signer, ...]) -> dict[str, object]:

@@ -78,8 +78,11 @@ def _check_rtx(trt: Any, recipe: Recipe) -> None:
 
 
 def _set_capabilities(trt: Any, config: Any, names: tuple[str, ...]) -> None:
+    known = [name for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
     config.num_compute_capabilities = len(names)
     for index, name in enumerate(names):
+        if name not in known:  # the nearest name would be another GPU's
+            raise BuildError(f"{product(trt)} builds for no GPU of '{name}'; it knows {', '.join(known)}")
         if not config.set_compute_capability(_member(trt, trt.ComputeCapability, name), index):
             raise BuildError(f"{product(trt)} does not take compute capability {name} beside {', '.join(names)}")
 

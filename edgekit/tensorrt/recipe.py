@@ -51,3 +51,5 @@ class Recipe:
             raise ConfigError(f"workspace_bytes is {self.workspace_bytes}, expected at least 1")
         if self.dla_core is not None and self.dla_core < 0:
             raise ConfigError(f"dla_core is {self.dla_core}, expected 0 or more")
+        if self.dla_core is None and not self.gpu_fallback:
+            raise ConfigError("gpu_fallback is off and no dla_core is given: it is for DLA cores alone; leave it out")

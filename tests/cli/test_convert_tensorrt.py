@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.conftest import Digits
@@ -43,6 +44,16 @@ def test_an_onnx_file_becomes_an_engine_with_trtexecs_flags(edgekit: Run, onnx_f
     assert "build the engine: done in " in ended.stderr
 
 
+def test_a_float_onnx_file_is_quantized_first(edgekit: Run, onnx_file: Path, tmp_path: Path) -> None:
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, x=np.random.default_rng(0).uniform(-1, 1, (16, 3, 8, 8)).astype(np.float32))
+    argv = ("--precision", "int8", "--calibration", samples, "--compute-capability", "SM89")
+    ended = edgekit("convert", onnx_file, "--to", "tensorrt", *argv, "-o", tmp_path / "x.engine", "--json")
+    assert ended.exit_code == 0, ended.stderr
+    assert ended.json["precision"] == "int8"
+    assert any(note.endswith(" for SM89: 1 of 1 weighted layers planned as Int8") for note in ended.json["notes"])
+
+
 @pytest.mark.parametrize(
     ("target", "gpu", "precision", "dtype"),
     [
@@ -66,11 +77,13 @@ def test_int8_with_the_middle_of_uint8_is_mended(edgekit: Run, tmp_path: Path) -
     from tests.converters.test_onnx_rules import conv
 
     path = saved(conv(z=128, dtype="uint8"), tmp_path / "uint8.onnx")
-    ended = edgekit("convert", path, "--to", "tensorrt", "--target", "rtx-4090", "-o", tmp_path / "x.engine", "--json")
+    ended = edgekit("convert", path, "--to", "tensorrt", "-o", tmp_path / "x.engine", "--json")
     assert ended.exit_code == 0, ended.stderr
     assert ended.json["precision"] == "int8"
     assert ended.json["notes"][0] == "2 moved from uint8 with zero point 128 to int8 with 0"
-    assert ended.json["notes"][1].endswith("1 of 1 weighted layers planned as Int8")
+    assert ended.json["notes"][1].endswith(
+        " for SM80, SM86, SM89, SM120 and later: 1 of 1 weighted layers planned as Int8"
+    )
 
 
 def test_a_broken_rule_stops_it(edgekit: Run, tmp_path: Path) -> None:
@@ -97,10 +110,10 @@ def test_a_broken_rule_stops_it(edgekit: Run, tmp_path: Path) -> None:
         (("--hardware-compatibility", "ampere"), "hardware_compatibility is 'ampere'; did you mean 'ampere-plus'?"),
         (("--optimization-level", "9"), "settings of --to tensorrt: optimization_level is 9, expected 0 to 5"),
         (("--timing-cache", "cache"), "TensorRT-RTX has no timing cache: leave timing_cache_file out"),
-        (("--compute-capability", "SM87"), "has no ComputeCapability 'SM87'; did you mean"),
+        (("--compute-capability", "SM87"), "builds for no GPU of 'SM87'; it knows SM75, "),
         (("--target", "jetson-thor"), "--target jetson-thor builds its engine itself: convert --to onnx for it"),
         (("--target", "rtx-4091"), "unknown target 'rtx-4091'; did you mean 'rtx-4090'?"),
-        (("--precision", "int8"), "conv.onnx is fp32, and an ONNX file is built as it is: convert it to onnx int8"),
+        (("--precision", "int8"), "onnx int8 of 'conv' needs calibration samples of 'x', or a model trained with"),
         (("--block-size", "32"), "settings of --to tensorrt: unknown key 'block_size'"),
         (("--state", "variables"), "--state is for --to tflite and onnx, not tensorrt: leave it out"),
     ],

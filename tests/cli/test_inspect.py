@@ -121,7 +121,7 @@ def test_an_onnx_file_is_held_against_tensorrts_rules(edgekit: Run, tmp_path: Pa
     del bad.graph.output[0].type.tensor_type.shape.dim[1:]
     ended = edgekit("inspect", saved(bad, tmp_path / "bad.onnx"), "--for", "tensorrt")
     assert ended.exit_code == 1
-    assert "\n1 findings for tensorrt\nunknown-operator: 'only': TensorRT has no operator Det; " in ended.stdout
+    assert "\n1 finding for tensorrt\nunknown-operator: 'only': TensorRT has no operator Det; " in ended.stdout
 
 
 def test_findings_stand_in_the_json(edgekit: Run, tmp_path: Path) -> None:

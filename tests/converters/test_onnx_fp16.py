@@ -125,7 +125,7 @@ def test_without_samples_a_fixed_list_stays_float32():
     network = net(("s", "Softmax", ("x",), "a", {}), ("y", "Mul", ("a", "a"), "y", {}))
     made = halve(network, [])
     assert made.islands == ("s",)
-    assert made.notes == ("float16 with 1 nodes in float32: 1 fixed list (s: fixed list); without calibration data",)
+    assert made.notes == ("float16 with 1 node in float32: 1 by a fixed list (s); without calibration data",)
 
 
 def test_a_small_net_is_float16_throughout():

@@ -70,7 +70,11 @@ def test_inputs_of_fixed_size_need_no_profile(tmp_path: Path) -> None:
         (Recipe(version_compatible=True), "has no version_compatible: it is an option of TensorRT for Jetsons"),
         (Recipe(hardware_compatibility="ampere-plus"), "has no hardware_compatibility 'ampere-plus': it is an option"),
         (Recipe(dla_core=0), "has no dla_core 0: it is an option of TensorRT for Jetsons"),
-        (Recipe(compute_capabilities=("SM87",)), "has no ComputeCapability 'SM87'; did you mean 'SM8"),
+        (
+            Recipe(compute_capabilities=("SM87",)),
+            "builds for no GPU of 'SM87'; it knows SM75, SM80, SM86, SM89, SM120",
+        ),
+        (Recipe(compute_capabilities=("NONE",)), "builds for no GPU of 'NONE'; it knows SM75"),
         (Recipe(profiles=({"X1": SHAPES["x"]},)), "the profile names 'X1', which is no input"),
     ],
 )

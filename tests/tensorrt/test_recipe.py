@@ -22,6 +22,7 @@ def test_a_recipe_is_read_from_a_table() -> None:
         ({"optimization_level": 6}, "x.toml: optimization_level is 6, expected 0 to 5"),
         ({"workspace_bytes": 0}, "x.toml: workspace_bytes is 0, expected at least 1"),
         ({"dla_core": -1}, "x.toml: dla_core is -1, expected 0 or more"),
+        ({"gpu_fallback": False}, "x.toml: gpu_fallback is off and no dla_core is given: it is for DLA cores alone"),
         ({"profiles": [{"image": {"min": [1], "opt": [1, 2], "max": [1]}}]}, "differ in rank"),
         ({"profiles": [{"image": {"min": [4], "opt": [2], "max": [8]}}]}, "expected 0 < min <= opt <= max"),
         ({"hardware_compatibility": "all"}, "hardware_compatibility is 'all'"),
