@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from edgekit.zip_layout import start_of
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 def open_member(archive: zipfile.ZipFile, name: str, stream: IO[bytes]) -> IO[bytes]:
@@ -36,10 +39,10 @@ class _Stored(io.RawIOBase):
         self._at = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence] + offset
         return self._at
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # typeshed's WriteableBuffer has no length
-        wanted = max(min(len(buffer), self._size - self._at), 0)
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
         self._stream.seek(self._start + self._at)
-        content = self._stream.read(wanted)
-        buffer[: len(content)] = content
+        content = self._stream.read(max(min(len(view), self._size - self._at), 0))
+        view[: len(content)] = content
         self._at += len(content)
         return len(content)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any  # Any: the request, which is JSON, and TensorFlow's objects, which have no types
@@ -56,15 +57,27 @@ def export_here(request: dict[str, Any], what: str) -> dict[str, object]:
     """`export` in this process, where TensorFlow is already. Raises ConversionError; `what` names the work."""
     import tensorflow as tf
 
-    with _ONE_BY_ONE, no_tensorflow_warnings(), tf.device("/CPU:0"):
+    with _ONE_BY_ONE, no_tensorflow_warnings(), _collected(), tf.device("/CPU:0"):
         try:
             return export(request)
         except (EdgekitError, MemoryError):
             raise
         except Exception as problem:  # tf2onnx raises what it likes
             raise ConversionError(f"{what}: {said(problem)}") from problem
-        finally:
-            gc.collect()  # its nodes refer to each other, and to dozens of times the weights
+
+
+@contextmanager
+def _collected() -> Iterator[None]:
+    """Collect what tf2onnx leaves: its nodes refer to each other, and to dozens of times the weights.
+
+    What was there before is not searched, which takes longer.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
 
 
 def _freeze(path: str, signature: str) -> _Frozen:
