@@ -18,6 +18,7 @@ from edgekit.wording import said
 from edgekit_onnx.graphs import name_in_file
 from edgekit_onnx.handlers import custom_handlers
 from edgekit_onnx.keeping_order import keep_order, renumber
+from edgekit_onnx.sharing_constants import share_constants
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -98,6 +99,7 @@ def _to_onnx(frozen: _Frozen, name: str, opset: int) -> ModelProto:
     from tf2onnx.convert import from_graph_def
 
     keep_order()
+    share_constants()
     model: ModelProto = from_graph_def(
         frozen.graph,
         name=name,
