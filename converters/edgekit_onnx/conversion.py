@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 ENGINE = "onnxruntime"
 WEIGHTS_ONLY = ("dynamic-int8", "int4-weights")  # activations stay float
+_FROM_TWO_FILES = ("fp32", "dynamic-int8")  # whose making runs nothing, so that the float weights may lie beside
 _TWO_FILES = (
     "its weights take more than one ONNX file holds and lie beside it, and a member of a bundle is one file: "
     "make the model smaller, or ship what `edgekit convert --to onnx` writes"
@@ -97,7 +98,7 @@ class OnnxConverter:
             _check_size(source, precision)
             source = source if precision == "fp16" else _quantizable(source, opset_of(given))
             del given  # its weights go before the workers read them
-        elif precision != "fp32":
+        else:
             _check_size(source, precision)
         made = self._make(source, precision, calibration, output)
         if precision == "int8":
@@ -158,7 +159,7 @@ class OnnxConverter:
                 )
             return _Made(_rebuilt(source, source.trained_model, options))
         notes = (f"{', '.join(others)}: means nothing for {precision}",) if others else ()
-        if precision == "fp32" and size_of(source.float_model) > MOST_BYTES:
+        if precision == "fp32" and _size(source) > MOST_BYTES:
             return _exported_apart(source, options, output, notes)
         if precision == "fp32":
             return _Made(read_model(_float_export(source, options)), notes)
@@ -179,13 +180,18 @@ class _Made:
     data: Path | None = None  # the file that holds its weights; None where the model does
 
 
+def _size(source: Source) -> int:
+    """Bytes of the float model, with what lies beside it."""
+    return sum(size_of(path) for path in (source.float_model, data_beside(source.float_model)) if path.exists())
+
+
 def _check_size(source: Source, precision: str) -> None:
-    """Raise ConversionError for float weights that one ONNX file cannot hold."""
-    size = sum(size_of(path) for path in (source.float_model, data_beside(source.float_model)) if path.exists())
-    if size > MOST_BYTES:
+    """Raise ConversionError for float weights that one ONNX file cannot hold, in precisions that are made from one."""
+    size = _size(source)
+    if size > MOST_BYTES and precision not in _FROM_TWO_FILES:
         raise ConversionError(
             f"'{source.name}' has {size:,} bytes of float weights, and {precision} is made from one ONNX file, which "
-            f"holds at most {MOST_BYTES:,}: convert it to fp32, whose weights may lie beside it, or make it smaller"
+            f"holds at most {MOST_BYTES:,}: convert it to {' or '.join(_FROM_TWO_FILES)}, or make it smaller"
         )
 
 
@@ -194,7 +200,8 @@ def _float_export(source: Source, options: ONNXOptions) -> Path:
     if source.float_model.suffix == SUFFIX:
         return source.float_model
     path = source.work / f"float-{options.batch}-{options.opset}.onnx"
-    return make_once(path, lambda temporary: _export(source, source.float_model, options, temporary))
+    data = data_beside(path) if _size(source) > MOST_BYTES else None
+    return make_once(path, lambda temporary: _export(source, source.float_model, options, temporary, data))
 
 
 def _exported_apart(source: Source, options: ONNXOptions, output: Path, notes: tuple[str, ...]) -> _Made:
@@ -270,6 +277,7 @@ def _quantize(source: Source, precision: str, options: ONNXOptions, samples: Seq
             "calibration": str(stored) if samples else None,
             "batch": source.batch,
             "output": str(path),
+            "most_bytes": MOST_BYTES,
         }
         reply = _call("quantize_worker", request, f"quantizing '{source.name}' to ONNX {precision}")
         return _Made(read_model(path), tuple(reply["notes"]), tuple(reply["islands"]))

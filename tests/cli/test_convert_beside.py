@@ -163,7 +163,7 @@ def test_a_given_file_keeps_its_weights_outside(
     for _ in range(2):  # the second replaces the first
         ended = edgekit("convert", given, "--to", "onnx", "-o", path)
         assert ended.exit_code == 0, ended.stderr
-    assert " bytes of its weights lie in one file beside it" in ended.stdout
+    assert " in made.onnx.data, which belongs beside it" in ended.stdout
     assert sorted(item.name for item in path.parent.iterdir()) == ["made.onnx", "made.onnx.data"]
     assert "fc.weight" in places(path)
     assert "fc.bias" not in places(path)  # what is small comes in: shapes are worked out from such
@@ -171,12 +171,38 @@ def test_a_given_file_keeps_its_weights_outside(
     np.testing.assert_array_equal(outputs(path, images), outputs(torch_digits.model, images))
 
 
-@pytest.mark.parametrize("precision", ["fp16", "dynamic-int8"])
-def test_a_given_file_is_not_quantized_beyond_one(edgekit: Run, given: Path, precision: str, tmp_path: Path) -> None:
-    argv = ("convert", given, "--to", "onnx", "--precision", precision, "-o", tmp_path / "out" / "made.onnx")
+def test_what_is_made_by_running_the_float_file_is_refused(edgekit: Run, given: Path, tmp_path: Path) -> None:
+    ended = edgekit("convert", given, "--to", "onnx", "--precision", "fp16", "-o", tmp_path / "out" / "made.onnx")
+    assert ended.exit_code == 2
+    assert "and fp16 is made from one ONNX file, which holds at most 8,000: convert it to fp32 or dyn" in ended.stderr
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.usefixtures("lowered")
+@pytest.mark.parametrize("from_keras", [True, False])
+def test_integer_weights_fit_in_one_file_again(
+    edgekit: Run, large: Path, tokens: np.ndarray, from_keras: bool, tmp_path: Path
+) -> None:
+    float_file, path = tmp_path / "float" / "large.onnx", tmp_path / "out" / "int8.onnx"
+    assert edgekit("convert", large, "--to", "onnx", "-o", float_file).exit_code == 0
+    given = large if from_keras else float_file
+    ended = edgekit("convert", given, "--to", "onnx", "--precision", "dynamic-int8", "-o", path, "--json")
+    assert ended.exit_code == 0, ended.stderr
+    assert ended.json["data"] is None
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_size < MOST
+    wanted = outputs(float_file, tokens)
+    assert np.abs(outputs(path, tokens) - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+def test_integer_weights_beyond_one_file_are_refused(
+    edgekit: Run, given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "MOST_BYTES", 1000)
+    argv = ("convert", given, "--to", "onnx", "--precision", "dynamic-int8", "-o", tmp_path / "out" / "made.onnx")
     ended = edgekit(*argv)
     assert ended.exit_code == 2
-    assert f"and {precision} is made from one ONNX file, which holds at most 8,000: convert it to fp32" in ended.stderr
+    assert "bytes in dynamic-int8, and one ONNX file holds at most 1,000: make the model smaller" in ended.stderr
     assert not list((tmp_path / "out").iterdir())
 
 

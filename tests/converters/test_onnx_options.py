@@ -56,9 +56,7 @@ def test_a_setting_that_is_not_known_is_refused(settings, message):
 def test_a_model_beyond_one_file_is_refused_before_anything_is_made(untrained, tmp_path, monkeypatch, precision):
     given = untrained("pair")
     monkeypatch.setattr(conversion, "MOST_BYTES", 1000)
-    message = (
-        rf"'.*' has [\d,]+ bytes of float weights, and {precision} is made from one ONNX file, .* 1,000: convert it"
-    )
+    message = rf"'.*' has [\d,]+ bytes of float weights, and {precision} is made from one .* 1,000: convert it to fp32"
     with pytest.raises(ConversionError, match=message):
         converter.convert(given.source, precision=precision, calibration=given.inputs, output=tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
