@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from edgekit_onnx import conversion, converter
+from edgekit_onnx import conversion, converter, tracing
 from edgekit_onnx.reading import read_model
 
 from edgekit.converting import _convert
@@ -141,11 +142,14 @@ def test_other_weights_beyond_one_file_are_refused(
 
 @pytest.mark.usefixtures("lowered")
 def test_no_bundle_holds_two_files_of_a_variant(large: Path, tokens: np.ndarray, tmp_path: Path) -> None:
-    source, planned = export_source(load(large), tmp_path), PlannedVariant("onnx", "fp32", ("local",), ())
+    source, samples = export_source(load(large), tmp_path), Data({"tokens": tokens}, None, "samples")
+    planned = PlannedVariant("onnx", "fp32", ("local",), ())
     with pytest.raises(
         ConversionError, match=r"onnx-fp32: .* a member of a bundle is one file: make the model smaller"
     ):
-        _convert(source, planned, converter, Data({"tokens": tokens}, None, "samples"))
+        _convert(source, planned, converter, samples)
+    made = _convert(source, replace(planned, precision="dynamic-int8"), converter, samples)
+    assert made.artifact.no_bundle is None
 
 
 @pytest.fixture
@@ -154,6 +158,14 @@ def given(torch_digits: TorchDigits, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(conversion, "MOST_BYTES", 8000)
     (tmp_path / "given").mkdir()
     return with_outside_weights(torch_model(torch_digits.weights, opset=15), tmp_path / "given" / "digits.onnx")
+
+
+def test_two_files_are_not_compared(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "MOST_BYTES", 8000)
+    with pytest.raises(
+        ConversionError, match=r"bytes with the weights beside it, and .* one ONNX file of at most 8,000"
+    ):
+        converter.trace(given)
 
 
 def test_a_given_file_keeps_its_weights_outside(
