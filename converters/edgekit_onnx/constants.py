@@ -1,20 +1,21 @@
-"""Inputs of an ONNX graph that become its constants, with their values in a file beside it.
+"""Inputs of an ONNX graph that become its constants, with their values in it or in a file beside it.
 
 What only turns or reshapes one is done here, once, as tf2onnx does it with constants that it sees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any  # Any: TensorFlow's variables, which have no types
 
+import numpy as np
+
 from edgekit.tensors import Array
-from edgekit_onnx.beside import DataFile
 from edgekit_onnx.graphs import Graph, rename_tensors, taken_names
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 _KEEPS, _TURNS, _RESHAPES = "Identity", "Transpose", "Reshape"
 
@@ -40,8 +41,8 @@ class _Constant:
         return values
 
 
-def put_beside(model: ModelProto, variables: Mapping[str, Any], data: DataFile) -> None:
-    """Let the inputs of a graph that `variables` are named by be its constants, in place, and write their values."""
+def put_back(model: ModelProto, variables: Mapping[str, Any], write: Callable[[TensorProto, Array], None]) -> None:
+    """Let the inputs of a graph that `variables` are named by be its constants, in place; `write` puts their values."""
     from onnx import helper
 
     found, graph = _found(model, variables), model.graph
@@ -57,7 +58,12 @@ def put_beside(model: ModelProto, variables: Mapping[str, Any], data: DataFile) 
         values = constant.values(variables[constant.input])
         tensor = graph.initializer.add(name=name, dims=values.shape)
         tensor.data_type = helper.np_dtype_to_tensor_dtype(values.dtype)
-        data.add(tensor, values)
+        write(tensor, values)
+
+
+def write_inside(tensor: TensorProto, values: Array) -> None:
+    """Put the values into the tensor itself."""
+    tensor.raw_data = np.ascontiguousarray(values).tobytes()
 
 
 def _found(model: ModelProto, inputs: Mapping[str, Any]) -> dict[str, _Constant]:

@@ -52,6 +52,7 @@ _TWO_FILES = (
 )
 _FIRST = "made for the first signature: only .tflite files have several"
 
+LARGE_BYTES = 64 << 20  # of a float model whose matrices go around tf2onnx
 _TIMEOUT_S = 1800.0
 _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
@@ -185,6 +186,11 @@ def _size(source: Source) -> int:
     return sum(size_of(path) for path in (source.float_model, data_beside(source.float_model)) if path.exists())
 
 
+def _is_large(source: Source, model: Path) -> bool:
+    """Whether tf2onnx, which takes twenty times the weights that it sees, is not to see them; but trained scales."""
+    return model == source.float_model and _size(source) > LARGE_BYTES
+
+
 def _check_size(source: Source, precision: str) -> None:
     """Raise ConversionError for float weights that one ONNX file cannot hold, in precisions that are made from one."""
     size = _size(source)
@@ -238,7 +244,7 @@ def _export(
         "opset": options.opset,
         "output": str(output),
         "data": data and str(data),
-        "most_bytes": MOST_BYTES,
+        "most_bytes": MOST_BYTES if data or _is_large(source, model) else None,
     }
     what = f"converting '{source.name}' to ONNX"
     if "tensorflow" not in sys.modules:

@@ -17,7 +17,7 @@ from edgekit.errors import ConversionError, EdgekitError
 from edgekit.quiet import no_tensorflow_warnings
 from edgekit.wording import said
 from edgekit_onnx.beside import data_file
-from edgekit_onnx.constants import put_beside
+from edgekit_onnx.constants import put_back, write_inside
 from edgekit_onnx.graphs import name_in_file, rename_tensors
 from edgekit_onnx.handlers import custom_handlers
 from edgekit_onnx.keeping_order import keep_order, renumber
@@ -45,20 +45,18 @@ class _Frozen:
 def export(request: dict[str, Any]) -> dict[str, object]:
     """Write the ONNX file under the Keras names and in their order, with the batch dimension named "batch".
 
-    With `data`, large matrices are written to that file. Replies with the number of kernels that the graph
+    With `most_bytes`, tf2onnx does not see large matrices, and what it sees has at most so many; with `data`, they are
+    written to that file. Replies with the number of kernels that the graph
     fake-quantizes (in narrow range) for a product or a convolution: conversion folds those away. A table that is looked
     up is none.
     """
     import onnx
 
-    data = request["data"]
-    frozen = _freeze(request["model"], request["signature"], request["most_bytes"] if data else None)
+    frozen = _freeze(request["model"], request["signature"], request["most_bytes"])
     model = _to_onnx(frozen, request["name"], request["opset"])
     refuse_foreign(model)
     steady_scales(model)
-    if data:
-        with data_file(Path(data)) as beside:
-            put_beside(model, frozen.matrices, beside)
+    _write_matrices(model, frozen.matrices, request["data"])
     _arrange(model, request["inputs"], [name_in_file(name, request["inputs"]) for name in request["outputs"]])
     onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True), request["output"])
     return {"trained_kernels": _trained_kernels(frozen.graph)}
@@ -75,6 +73,14 @@ def export_here(request: dict[str, Any], what: str) -> dict[str, object]:
             raise
         except Exception as problem:  # tf2onnx raises what it likes
             raise ConversionError(f"{what}: {said(problem)}") from problem
+
+
+def _write_matrices(model: ModelProto, matrices: dict[str, Any], data: str | None) -> None:
+    if data is not None:
+        with data_file(Path(data)) as beside:
+            put_back(model, matrices, beside.add)
+    elif matrices:
+        put_back(model, matrices, write_inside)
 
 
 @contextmanager

@@ -80,6 +80,21 @@ def places(path: Path) -> dict[str, dict[str, str]]:
     return {name: place for name, place in found.items() if place}
 
 
+def test_large_matrices_in_one_file(
+    edgekit: Run, large: Path, tokens: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go around tf2onnx, and have their variables' names."""
+    seen, around = tmp_path / "seen.onnx", tmp_path / "around.onnx"
+    for path in (seen, around):
+        ended = edgekit("convert", large, "--to", "onnx", "-o", path)
+        assert ended.exit_code == 0, ended.stderr
+        monkeypatch.setattr(conversion, "LARGE_BYTES", MOST)
+    assert sorted(tmp_path.iterdir()) == [around, seen]
+    names = [{tensor.name for tensor in onnx.load(path).graph.initializer} for path in (seen, around)]
+    assert [MATRICES & found for found in names] == [set(), MATRICES]
+    np.testing.assert_allclose(outputs(around, tokens), outputs(seen, tokens), atol=1e-6)
+
+
 @pytest.mark.usefixtures("lowered")
 def test_large_matrices_lie_beside_the_file(edgekit: Run, large: Path, tokens: np.ndarray, tmp_path: Path) -> None:
     path, data = tmp_path / "made.onnx", tmp_path / "made.onnx.data"
