@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.runtime.memory import peak_rss_bytes
 from examples.study import Notebook
 
 BATCH = 64
@@ -126,7 +126,7 @@ def _run_here(side: str, step: str, size: float) -> None:
     labels = generator.integers(0, 10, samples)
     clock = _Clock(samples // BATCH)
     (_ours if side == "ours" else _theirs)(step, size, images, labels, epochs, clock)
-    print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}), flush=True)
+    print(json.dumps({"peak_mib": (peak_rss_bytes() or 0) / (1 << 20)}), flush=True)
 
 
 class _Clock:

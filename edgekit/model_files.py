@@ -17,6 +17,7 @@ from typing import IO, Any  # Any: JSON, and h5py, which has no types
 from edgekit.errors import ModelError
 from edgekit.files import UNREADABLE_ZIP
 from edgekit.language.folders import is_pretrained
+from edgekit.zip_members import open_member
 
 MAX_BYTES = 8 << 30  # of weights that a file may declare
 MAX_RATIO = 200  # of what a file declares to its size; weights hardly shrink
@@ -162,7 +163,7 @@ def _look_at_folder(path: Path) -> ModelFile:
 
 def _look_at_zip(path: Path) -> ModelFile:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             _check_members(archive, path)
             broken = archive.testzip()
             if broken is not None:
@@ -171,7 +172,7 @@ def _look_at_zip(path: Path) -> ModelFile:
             version = _json(archive, "metadata.json", path) if "metadata.json" in archive.namelist() else {}
             weights = [name for name in archive.namelist() if name.endswith(".h5")]
             for name in weights:
-                with archive.open(name) as member:
+                with open_member(archive, name, stream) as member:
                     _check_hdf5(member, path, archive.getinfo(name).file_size)
     except UNREADABLE_ZIP as problem:
         raise ModelError(f"{path}: not a .keras file, or cut short ({problem})") from problem

@@ -23,9 +23,7 @@ def find_hole(archive: zipfile.ZipFile, stream: IO[bytes]) -> str | None:
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
         if info.header_offset != end:
             return f"'{info.filename}' begins at byte {info.header_offset}, expected {end}"
-        stream.seek(end)
-        name, extra = _NAME_LENGTHS.unpack(_read(stream, _LOCAL_BYTES))
-        end += _LOCAL_BYTES + name + extra + info.compress_size
+        end = start_of(info, stream) + info.compress_size
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(size - _END.size, 0))
     signature, _, directory, offset, comment = _END.unpack(_read(stream, _END.size))
@@ -34,6 +32,13 @@ def find_hole(archive: zipfile.ZipFile, stream: IO[bytes]) -> str | None:
     if _SAID_ELSEWHERE not in (directory, offset) and (offset != end or offset + directory + _END.size != size):
         return f"its directory is at byte {offset} of {size}, expected {end}"
     return None
+
+
+def start_of(info: zipfile.ZipInfo, stream: IO[bytes]) -> int:
+    """Where the content of an entry begins in the zip that `stream` reads. Raises BadZipFile."""
+    stream.seek(info.header_offset)
+    name, extra = _NAME_LENGTHS.unpack(_read(stream, _LOCAL_BYTES))
+    return info.header_offset + _LOCAL_BYTES + int(name) + int(extra)
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:

@@ -10,10 +10,11 @@ import pytest
 
 LIMIT_MIB = 200
 WORK = """
-import dataclasses, resource, sys
+import dataclasses, sys
 from pathlib import Path
 from edgekit.bundle import Bundle, write_bundle
 from edgekit.files import sha256_file
+from edgekit.runtime.memory import peak_rss_bytes
 from tests.hostile.make import CONTENTS, GOLDEN, MODEL
 from tests.tiny_models import Part, manifest_of
 
@@ -28,7 +29,7 @@ manifest = manifest_of((dataclasses.replace(variant, member=member),), golden.re
 write_bundle(folder / "large.edgekit", manifest, {MODEL: large, GOLDEN: golden})
 with Bundle.open(folder / "large.edgekit") as bundle:
     print(sum(member.bytes for member in bundle.verify()))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_rss_bytes() >> 20)
 """
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -20,6 +22,7 @@ from edgekit_onnx.graphs import name_in_file, rename_tensors
 from edgekit_onnx.handlers import custom_handlers
 from edgekit_onnx.keeping_order import keep_order, renumber
 from edgekit_onnx.matrices import freeze_apart
+from edgekit_onnx.sharing_constants import share_constants
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -65,15 +68,27 @@ def export_here(request: dict[str, Any], what: str) -> dict[str, object]:
     """`export` in this process, where TensorFlow is already. Raises ConversionError; `what` names the work."""
     import tensorflow as tf
 
-    with _ONE_BY_ONE, no_tensorflow_warnings(), tf.device("/CPU:0"):
+    with _ONE_BY_ONE, no_tensorflow_warnings(), _collected(), tf.device("/CPU:0"):
         try:
             return export(request)
         except (EdgekitError, MemoryError):
             raise
         except Exception as problem:  # tf2onnx raises what it likes
             raise ConversionError(f"{what}: {said(problem)}") from problem
-        finally:
-            gc.collect()  # its nodes refer to each other, and to dozens of times the weights
+
+
+@contextmanager
+def _collected() -> Iterator[None]:
+    """Collect what tf2onnx leaves: its nodes refer to each other, and to dozens of times the weights.
+
+    What was there before is not searched, which takes longer.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
 
 
 def _freeze(path: str, signature: str, most_bytes: int | None) -> _Frozen:
@@ -100,6 +115,7 @@ def _to_onnx(frozen: _Frozen, name: str, opset: int) -> ModelProto:
     from tf2onnx.convert import from_graph_def
 
     keep_order()
+    share_constants()
     model: ModelProto = from_graph_def(
         frozen.graph,
         name=name,
