@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from edgekit_onnx import conversion, converter, tracing
+from edgekit_onnx import conversion, converter, lint_worker, reading
 from edgekit_onnx.reading import read_model
 
 from edgekit.converting import _convert
@@ -167,6 +168,16 @@ def test_no_bundle_holds_two_files_of_a_variant(large: Path, tokens: np.ndarray,
     assert made.artifact.no_bundle is None
 
 
+@pytest.mark.usefixtures("lowered")
+@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason='pip install "edgekit[tensorrt-rtx]"')
+def test_an_engine_built_from_two_files_is_one(edgekit: Run, large: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out" / "large.engine"
+    ended = edgekit("convert", large, "--to", "tensorrt", "--compute-capability", "SM86", "-o", path, "--json")
+    assert ended.exit_code == 0, ended.stderr
+    assert ended.json["data"] is None
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.fixture
 def given(torch_digits: TorchDigits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that came with its weights beside it, in a folder of its own."""
@@ -175,12 +186,14 @@ def given(torch_digits: TorchDigits, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return with_outside_weights(torch_model(torch_digits.weights, opset=15), tmp_path / "given" / "digits.onnx")
 
 
-def test_two_files_are_not_compared(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "MOST_BYTES", 8000)
+def test_two_files_are_not_compared_or_mended(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_BYTES", 8000)
     with pytest.raises(
         ConversionError, match=r"bytes with the weights beside it, and .* one ONNX file of at most 8,000"
     ):
         converter.trace(given)
+    with pytest.raises(ConversionError, match=r"what is mended for TensorRT becomes one ONNX file of at most 8,000"):
+        lint_worker.work({"model": str(given), "output": str(given.with_name("mended.onnx"))})
 
 
 def test_a_given_file_keeps_its_weights_outside(
