@@ -48,8 +48,9 @@ def by_hand(folder: Path, *precisions: str) -> None:
     signature = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, tensor.name) for tensor in model.inputs]
     function = tf.function(lambda x: model(x, training=False), input_signature=signature)
     tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET, output_path=str(float_file))
-    for precision in precisions or PRECISIONS[1:]:
-        {"fp16": _halve, "int8": _quantize}[precision](folder, float_file)
+    for precision in precisions or PRECISIONS:
+        if precision != "fp32":  # which is there already
+            {"fp16": _halve, "int8": _quantize}[precision](folder, float_file)
 
 
 def _halve(folder: Path, float_file: Path) -> None:

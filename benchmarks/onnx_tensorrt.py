@@ -5,7 +5,8 @@
 `edgekit` makes fp32, fp16 and int8 in one session, `edgekit-plain` too, with int8 as the script makes it; `by-hand` is
 one script that makes the same three. Subjects, their
 samples and the way of measuring are those of `benchmarks/tflite_tools.py`. Then each precision of `edgekit` is built by
-TensorRT-RTX, where it is installed, and fetched from the cache of engines by another look-up.
+TensorRT-RTX, where it is installed, and fetched from the cache of engines by another look-up. At last, fp32 alone of a
+model with large matrices.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import numpy as np
+
 from benchmarks.onnx_sides import PRECISIONS, SIDES
 from benchmarks.process_tree import python, run
-from benchmarks.tflite_tools import ENVIRONMENT, ROOT, SUBJECTS, cost, prepare
+from benchmarks.tflite_tools import ENVIRONMENT, ROOT, SUBJECTS, cost, prepare, save
 from edgekit.tensorrt.building import build_engine
 from edgekit.tensorrt.cache import EngineCache, Machine
 from edgekit.tensorrt.recipe import Recipe
@@ -31,6 +34,7 @@ SCRIPT = Path(__file__).with_name("onnx_sides.py")
 LIBRARIES = "import tensorflow, keras, tf2onnx, onnxruntime.quantization"
 GPU = "SM86"
 HITS = 50
+WIDTH, LAYERS = 2048, 6  # of the model with large matrices: 23 million parameters
 
 
 def main() -> None:
@@ -47,6 +51,7 @@ def main() -> None:
             place.mkdir()
             prepare(subject, place)
             compare(notebook, subject, place, rounds=args.rounds)
+        compare_large(notebook, Path(folder), rounds=args.rounds)
 
 
 def compare(notebook: Notebook, subject: str, folder: Path, *, rounds: int) -> None:
@@ -63,6 +68,22 @@ def compare(notebook: Notebook, subject: str, folder: Path, *, rounds: int) -> N
     for precision in PRECISIONS:
         model = folder / "edgekit" / f"{precision}.onnx"
         notebook.once(f"{subject}, {precision}, engine", partial(engine, model, folder / "cache"))
+
+
+def compare_large(notebook: Notebook, folder: Path, *, rounds: int, width: int = WIDTH) -> None:
+    """A chain of dense layers, whose kernels are all of its weights."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    chain = [keras.layers.Dense(width, activation="relu") for _ in range(LAYERS)]
+    model = keras.Sequential([keras.Input((width // 2,), name="x"), *chain])
+    model.save(folder / "model.keras")
+    save(folder / "calibration.npz", x=np.zeros((1, width // 2), np.float32))  # which fp32 does not ask for
+    notebook.once("large matrices, parameters", model.count_params)
+    for number in range(rounds):
+        for side in ("edgekit", "by-hand"):
+            taken = partial(cost, [[*_argv(side, folder), "fp32"]])
+            notebook.once(f"large matrices, {side}, round {number}", taken)
 
 
 def engine(model: Path, cache: Path) -> dict[str, float]:

@@ -44,3 +44,13 @@ def test_all_sides_make_what_they_say(dense: Path, tmp_path: Path) -> None:
     for precision in PRECISIONS:
         engine = figures[f"tiny, {precision}, engine"]
         assert engine["hit_ms"] < 1000 * engine["build_s"]
+
+
+@pytest.mark.slow
+def test_large_matrices(tmp_path: Path) -> None:
+    onnx_tensorrt.compare_large(Notebook(tmp_path / "figures.json"), tmp_path, rounds=1, width=1024)
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["large matrices, parameters"] > 5_000_000
+    assert figures["large matrices, edgekit, round 0"]["peak_mib"] > 300
+    sizes = [(tmp_path / side / "fp32.onnx").stat().st_size for side in ("edgekit", "by-hand")]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
