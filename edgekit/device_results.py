@@ -94,7 +94,9 @@ def _row(url: str, variant: str, found: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _gate(url: str, gate: Mapping[str, Any]) -> str:
-    return f"- `{url}`, {gate['candidate']} against {gate['baseline']}: **{gate['verdict']}**: {gate['reason']}"
+    variant = gate["choice"]["variant"]
+    compared = f"{variant} of {gate['candidate']} against {gate['baseline']}"
+    return f"- `{url}`, {compared}: **{gate['verdict']}**: {gate['reason']}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: what pytest's options hold
@@ -17,6 +18,7 @@ NO_BUNDLE = "no bundle: pytest --pyargs edgekit_device_tests --edgekit-bundle NA
 LOCAL = "local:"
 LEASE_WAIT_S = 600.0
 SAMPLES = 500
+_POSITIVE, _NOT_NEGATIVE = ("soak", "max_p90_ms", "max_memory_mib"), ("max_drop", "lease_wait")
 _PATHS = ("bundle", "baseline", "report", "vendor_wheels", "benchmark_model")
 
 
@@ -110,6 +112,12 @@ def read_options(config: pytest.Config) -> Options:
         raise pytest.UsageError(f"--edgekit-device {twice.pop()} is given twice; each device once")
     if get("samples") < 1:
         raise pytest.UsageError(f"--edgekit-samples is {get('samples')}, expected 1 or more")
+    for name in _POSITIVE:
+        if get(name) is not None and not 0 < get(name) < math.inf:
+            raise pytest.UsageError(f"--edgekit-{name.replace('_', '-')} is {get(name):g}, expected more than 0")
+    for name in _NOT_NEGATIVE:
+        if not 0 <= get(name) < math.inf:
+            raise pytest.UsageError(f"--edgekit-{name.replace('_', '-')} is {get(name):g}, expected 0 or more")
     if paths["bundle"] is None and get("require_device"):
         raise pytest.UsageError(f"--edgekit-require-device would pass with every test skipped: {NO_BUNDLE}")
     options = Options(
