@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any  # Any: the plugin's report, which is JSON
@@ -64,7 +65,17 @@ def markdown(outcome: TestOutcome) -> str:
     ]
     troubles += [f"- {test['name']}: {_one_line(test['reason'])}" for test in tests if test["outcome"] == _FAILED]
     lines += ["", "### What failed", "", *troubles] if troubles else []
+    lines += _skipped(tests)
     return "\n".join(lines) + "\n"
+
+
+def _skipped(tests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why, folded away: what did not run has not passed."""
+    reasons = Counter(_one_line(test["reason"]) for test in tests if test["outcome"] == "skipped")
+    if not reasons:
+        return []
+    lines = [f"- {count} × {reason}" for reason, count in reasons.most_common()]
+    return ["", f"<details><summary>{reasons.total()} skipped</summary>", "", *lines, "", "</details>"]
 
 
 def _verdict(outcome: TestOutcome) -> str:

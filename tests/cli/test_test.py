@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgekit.cli import test as test_verb
+from edgekit.device_results import markdown
 from edgekit.devices.testing import TestOutcome
 from tests.tiny_models import IMAGES, Part, expected, float_onnx, pack, parts
 
@@ -65,6 +66,14 @@ def test_no_such_device(edgekit: Run, tiny_bundle: Path, device: str, exit_code:
 
 def test_no_such_bundle(edgekit: Run, tmp_path: Path) -> None:
     assert edgekit("test", tmp_path / "none.edgekit").exit_code == 2
+
+
+def test_a_summary_says_why_tests_did_not_run() -> None:
+    skipped = {"device": "local:", "when": "setup", "outcome": "skipped"}
+    tests = [{"name": f"test_{number}", "reason": "no | key", **skipped} for number in range(2)]
+    report = {"bundle": {"name": "tiny", "version": "1.0.0"}, "commit": None, "devices": [], "tests": tests}
+    outcome = TestOutcome(passed=0, failed=0, skipped=2, broken=None, report=report)
+    assert markdown(outcome).endswith("\n\n<details><summary>2 skipped</summary>\n\n- 2 × no \\| key\n\n</details>\n")
 
 
 def test_several_devices_side_by_side_end_in_one_report(
