@@ -79,7 +79,7 @@ def _skipped(tests: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _verdict(outcome: TestOutcome) -> str:
-    if outcome.failed:
+    if outcome.failed_of_itself:
         return "**failed**"
     if outcome.broken:
         return "**not finished: a device is broken**"

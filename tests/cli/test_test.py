@@ -130,5 +130,7 @@ def test_a_bundle_that_fails_while_another_device_is_broken(
         report = {"bundle": {"name": "tiny", "version": "1.0.0"}, "commit": None, "devices": devices, "tests": tests}
         outcome = TestOutcome(passed=0, failed=len(tests), skipped=0, broken="the link was cut", report=report)
         monkeypatch.setattr(test_verb, "run_device_tests", lambda *args, _outcome=outcome, **options: _outcome)
-        ends.append(edgekit("test", tiny_bundle).exit_code)
-    assert ends == [3, 1, 1], "exit code 1 is about the model"
+        title = markdown(outcome).splitlines()[0].partition(": device tests ")[2]
+        ends.append((edgekit("test", tiny_bundle).exit_code, title))
+    unfinished = (3, "**not finished: a device is broken**")
+    assert ends == [unfinished, (1, "**failed**"), (1, "**failed**")], "exit code 1 is about the model"
