@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: what pytest's options hold
@@ -118,6 +119,7 @@ def read_options(config: pytest.Config) -> Options:
     for name in _NOT_NEGATIVE:
         if not 0 <= get(name) < math.inf:
             raise pytest.UsageError(f"--edgekit-{name.replace('_', '-')} is {get(name):g}, expected 0 or more")
+    _check_files(paths, get("evaluation"))
     if paths["bundle"] is None and get("require_device"):
         raise pytest.UsageError(f"--edgekit-require-device would pass with every test skipped: {NO_BUNDLE}")
     options = Options(
@@ -147,6 +149,17 @@ def read_options(config: pytest.Config) -> Options:
     if options.baseline is not None:
         _check_gate(options)
     return options
+
+
+def _check_files(paths: Mapping[str, Path | None], evaluation: str | None) -> None:
+    """What is not there is a mistake, and no test that failed."""
+    wheels, binary = paths["vendor_wheels"], paths["benchmark_model"]
+    if wheels is not None and not wheels.is_dir():
+        raise pytest.UsageError(f"--edgekit-vendor-wheels: {wheels} is no folder of wheels")
+    if binary is not None and not binary.is_file():
+        raise pytest.UsageError(f"--edgekit-benchmark-model: no file {binary}; give one built for the device's ABI")
+    if evaluation is not None and ":" not in evaluation and not Path(evaluation).is_file():
+        raise pytest.UsageError(f"--edgekit-evaluation: no file {evaluation}; give an .npz, or module:function")
 
 
 def _check_gate(options: Options) -> None:
