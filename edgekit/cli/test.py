@@ -21,6 +21,10 @@ from edgekit.manifest import Manifest
 from edgekit.trust import check_signature
 
 _FAILED, _UNKNOWN = 1, 3  # a device is broken, or the gate cannot say
+_EXIT_CODES = (
+    "exit codes: 0 passed, and not slower than --baseline; 1 a test failed, or slower; 2 a mistake; "
+    "3 trouble with a device, or the gate is inconclusive"
+)
 _ONLY_WITH = {
     "baseline": ("variant", "gate_budget", "gate_pairs", "gate_most_pairs", "calibrate"),
     "evaluation": ("samples", "metric", "max_drop"),
@@ -29,6 +33,7 @@ _ONLY_WITH = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit test`."""
+    parser.epilog = _EXIT_CODES
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE")
     add("--device", action="append", metavar="URL", help="where to test it (default: local:); repeatable")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.cli import main
 from edgekit.cli import test as test_verb
 from edgekit.device_results import markdown
 from edgekit.devices.testing import TestOutcome
@@ -62,6 +63,13 @@ def test_a_device_that_breaks(edgekit: Run, tiny_bundle: Path, monkeypatch: pyte
 @pytest.mark.parametrize(("device", "exit_code"), [("ssh://x", 3), ("nonsense", 2)])
 def test_no_such_device(edgekit: Run, tiny_bundle: Path, device: str, exit_code: int) -> None:
     assert edgekit("test", tiny_bundle, "--device", device).exit_code == exit_code
+
+
+def test_the_help_names_the_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["test", "--help"])
+    said = " ".join(capfd.readouterr().out.split())
+    assert "1 a test failed, or slower; 2 a mistake; 3 trouble with a device, or the gate is inconclusive" in said
 
 
 def test_no_such_bundle(edgekit: Run, tmp_path: Path) -> None:
