@@ -84,6 +84,7 @@ class Artifact:
     no_bundle: str | None = None  # why no bundle can hold it; None where one can
     recipe: Recipe | None = None  # of TensorRT, of an engine that was built by it
     state: State | None = None  # what a session hands on; a converter leaves it among `inputs` and `outputs`
+    data: Path | None = None  # the file beside `path` that holds its weights; None where `path` does
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,23 @@ def atomic(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def place_beside(data: Path, output: Path) -> Path:
+    """Move `data`, which a file needs that is about to be renamed to `output`, to the same folder; its new path.
+
+    An older `output` is removed as soon as the data is there: it would read this data as its own. Raises OutputError,
+    also for a file of that name which the older `output` does not name.
+    """
+    final = output.with_name(data.name)
+    if os.path.lexists(final) and not (output.is_file() and data.name.encode() in output.read_bytes()):
+        raise OutputError(
+            f"cannot write {final}: it is there and is not of {output}: move it away or choose another name with -o"
+        )
+    with atomic(final) as temporary:
+        shutil.move(data, temporary)
+        output.unlink(missing_ok=True)
+    return final
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]

@@ -91,6 +91,8 @@ def given_model(path: Path, converter: Converter, work: Path, *, lengths: Length
         )
     float_file = work / f"float{converter.suffix}"
     artifact = converter.convert(source, precision="fp32", calibration=None, output=float_file)
+    if artifact.no_bundle is not None:
+        raise ConversionError(f"{path.name}: {artifact.no_bundle}")
     file = ModelFile(
         path=str(float_file),
         format=artifact.format,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from edgekit_onnx import converter
+from edgekit_onnx import conversion, converter, matrices
 
 from edgekit.cli import main
 from edgekit.conversion import Artifact, find_linter
@@ -95,3 +95,18 @@ def test_the_command_line_makes_it(folder: Path, tmp_path: Path, capsys: pytest.
 def test_a_context_has_room_for_a_token(decoder: LoadedModel, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="context is 0, expected 1 or more"):
         export_with_past(decoder, tmp_path, context=0)
+
+
+def test_weights_beside_the_file(decoder: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a decoder beyond 2 GB has them, here with both limits lowered."""
+    whole = made(decoder, tmp_path / "whole", "fp32")
+    monkeypatch.setattr(conversion, "MOST_BYTES", whole.path.stat().st_size // 2)
+    monkeypatch.setattr(matrices, "LEAST_BYTES", 512)
+    apart = made(decoder, tmp_path / "apart", "fp32")
+    assert whole.data is None
+    assert apart.data == apart.path.with_name("fp32.onnx.data")
+    assert apart.path.stat().st_size + apart.data.stat().st_size > whole.path.stat().st_size
+    pieces = (4, 1, 3, 1)
+    np.testing.assert_allclose(
+        logits_by_pieces(apart.path, TOKENS, pieces), logits_by_pieces(whole.path, TOKENS, pieces), atol=1e-5
+    )

@@ -188,4 +188,5 @@ def test_a_file_that_no_bundle_can_have(
         with_outside_weights(torch_model(torch_digits.weights), path)
         monkeypatch.setattr("edgekit_onnx.conversion.MOST_BYTES", 8000)
 
-    assert "like a member of a bundle, is one ONNX file of at most 8,000" in refused("", "", too_large)
+    message = "digits.onnx: its weights take more than one ONNX file holds and lie beside it, and a member of a bundle"
+    assert message in refused("", "", too_large)

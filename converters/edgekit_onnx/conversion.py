@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ from edgekit.manifest import Binding
 from edgekit.strict import parse
 from edgekit.tensors import Array, TensorSpec, format_shape
 from edgekit_onnx import linting
+from edgekit_onnx.beside import copy_pair, data_beside
 from edgekit_onnx.engines import least_runtime
 from edgekit_onnx.given import INT8_OPSET, SUFFIX, is_finished
 from edgekit_onnx.graphs import Graph, name_in_file, save_model
@@ -45,8 +45,14 @@ if TYPE_CHECKING:
 
 ENGINE = "onnxruntime"
 WEIGHTS_ONLY = ("dynamic-int8", "int4-weights")  # activations stay float
+_FROM_TWO_FILES = ("fp32", "dynamic-int8")  # whose making runs nothing, so that the float weights may lie beside
+_TWO_FILES = (
+    "its weights take more than one ONNX file holds and lie beside it, and a member of a bundle is one file: "
+    "make the model smaller, or ship what `edgekit convert --to onnx` writes"
+)
 _FIRST = "made for the first signature: only .tflite files have several"
 
+LARGE_BYTES = 64 << 20  # of a float model whose matrices go around tf2onnx
 _TIMEOUT_S = 1800.0
 _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
@@ -86,15 +92,16 @@ class OnnxConverter:
         check_precision(self, precision)
         if source.float_model.suffix == SUFFIX:
             self._check_given(source.name)
-            given = read_model(source.float_model)
+            given = read_model(source.float_model, weights=False)
             finished = is_finished(given, source.name, precision)
             if finished or precision == "fp32":
                 return _passed_through(source, precision, given, output, finished)
+            _check_size(source, precision)
             source = source if precision == "fp16" else _quantizable(source, opset_of(given))
             del given  # its weights go before the workers read them
         else:
-            _check_size(source)
-        made = self._make(source, precision, calibration)
+            _check_size(source, precision)
+        made = self._make(source, precision, calibration, output)
         if precision == "int8":
             check_rules(made.model)
         artifact = _artifact(source, precision, made, output)
@@ -143,7 +150,7 @@ class OnnxConverter:
             keys = ", ".join(set_anew)
             raise ConversionError(f"'{name}' is an ONNX file already, so {keys} cannot apply: leave it out")
 
-    def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None) -> _Made:
+    def _make(self, source: Source, precision: str, calibration: Mapping[str, Array] | None, output: Path) -> _Made:
         options, (own, others) = self.options, self.options.settings(precision)
         if precision == "int8" and source.trained_model is not None:
             if own:
@@ -153,6 +160,8 @@ class OnnxConverter:
                 )
             return _Made(_rebuilt(source, source.trained_model, options))
         notes = (f"{', '.join(others)}: means nothing for {precision}",) if others else ()
+        if precision == "fp32" and _size(source) > MOST_BYTES:
+            return _exported_apart(source, options, output, notes)
         if precision == "fp32":
             return _Made(read_model(_float_export(source, options)), notes)
         samples: Sequence[Array] = []
@@ -169,15 +178,26 @@ class _Made:
     model: ModelProto
     notes: tuple[str, ...] = ()
     islands: tuple[str, ...] = ()  # nodes that stay float32 in a float16 model
+    data: Path | None = None  # the file that holds its weights; None where the model does
 
 
-def _check_size(source: Source) -> None:
-    """Raise ConversionError for float weights that one ONNX file cannot hold."""
-    size = size_of(source.float_model)
-    if size > MOST_BYTES:
+def _size(source: Source) -> int:
+    """Bytes of the float model, with what lies beside it."""
+    return sum(size_of(path) for path in (source.float_model, data_beside(source.float_model)) if path.exists())
+
+
+def _is_large(source: Source, model: Path) -> bool:
+    """Whether tf2onnx, which takes twenty times the weights that it sees, is not to see them; but trained scales."""
+    return model == source.float_model and _size(source) > LARGE_BYTES
+
+
+def _check_size(source: Source, precision: str) -> None:
+    """Raise ConversionError for float weights that one ONNX file cannot hold, in precisions that are made from one."""
+    size = _size(source)
+    if size > MOST_BYTES and precision not in _FROM_TWO_FILES:
         raise ConversionError(
-            f"'{source.name}' has {size:,} bytes of float weights, and one ONNX file, which all its precisions are "
-            f"made from, holds at most {MOST_BYTES:,}: make the model smaller"
+            f"'{source.name}' has {size:,} bytes of float weights, and {precision} is made from one ONNX file, which "
+            f"holds at most {MOST_BYTES:,}: convert it to {' or '.join(_FROM_TWO_FILES)}, or make it smaller"
         )
 
 
@@ -186,7 +206,19 @@ def _float_export(source: Source, options: ONNXOptions) -> Path:
     if source.float_model.suffix == SUFFIX:
         return source.float_model
     path = source.work / f"float-{options.batch}-{options.opset}.onnx"
-    return make_once(path, lambda temporary: _export(source, source.float_model, options, temporary))
+    data = data_beside(path) if _size(source) > MOST_BYTES else None
+    return make_once(path, lambda temporary: _export(source, source.float_model, options, temporary, data))
+
+
+def _exported_apart(source: Source, options: ONNXOptions, output: Path, notes: tuple[str, ...]) -> _Made:
+    """The float model, with its weights in the file beside `output`."""
+    data = data_beside(output)
+    graph = output.with_name(f".{output.name}.graph")  # beside its weights, where they are looked for
+    try:
+        _export(source, source.float_model, options, graph, data)
+        return _Made(read_model(graph, weights=False), notes, data=data)
+    finally:
+        graph.unlink(missing_ok=True)
 
 
 def _rebuilt(source: Source, trained_model: Path, options: ONNXOptions) -> ModelProto:
@@ -198,7 +230,10 @@ def _rebuilt(source: Source, trained_model: Path, options: ONNXOptions) -> Model
     return model
 
 
-def _export(source: Source, model: Path, options: ONNXOptions, output: Path) -> dict[str, Any]:
+def _export(
+    source: Source, model: Path, options: ONNXOptions, output: Path, data: Path | None = None
+) -> dict[str, Any]:
+    """Write `output`, with large weights in `data` where that is given."""
     dynamic = options.batch == "dynamic" and source.state is None  # what goes on from call to call has batch 1
     request = {
         "name": source.name,
@@ -208,6 +243,8 @@ def _export(source: Source, model: Path, options: ONNXOptions, output: Path) -> 
         "outputs": [spec.name for spec in source.outputs],
         "opset": options.opset,
         "output": str(output),
+        "data": data and str(data),
+        "most_bytes": MOST_BYTES if data or _is_large(source, model) else None,
     }
     what = f"converting '{source.name}' to ONNX"
     if "tensorflow" not in sys.modules:
@@ -246,6 +283,7 @@ def _quantize(source: Source, precision: str, options: ONNXOptions, samples: Seq
             "calibration": str(stored) if samples else None,
             "batch": source.batch,
             "output": str(path),
+            "most_bytes": MOST_BYTES,
         }
         reply = _call("quantize_worker", request, f"quantizing '{source.name}' to ONNX {precision}")
         return _Made(read_model(path), tuple(reply["notes"]), tuple(reply["islands"]))
@@ -268,11 +306,11 @@ def _scratch(source: Source) -> tempfile.TemporaryDirectory[str]:
 
 def _passed_through(source: Source, precision: str, model: ModelProto, output: Path, finished: bool) -> Artifact:
     """A given file as it is."""
-    with atomic(output) as temporary:
-        shutil.copyfile(source.float_model, temporary)
-        mark_opened(temporary)
     said = (f"it was {precision} already: passed through unchanged",) if finished else ()
-    return _artifact(source, precision, _Made(model, said), output)
+    with atomic(output) as temporary:
+        data = copy_pair(model, source.float_model, output, temporary)
+        mark_opened(temporary)
+    return _artifact(source, precision, _Made(model, said, data=data), output)
 
 
 def _artifact(source: Source, precision: str, made: _Made, output: Path) -> Artifact:
@@ -289,6 +327,8 @@ def _artifact(source: Source, precision: str, made: _Made, output: Path) -> Arti
         engine_least_version=least_runtime(made.model),
         float_layers=_left_in_float(made, precision),
         notes=(*source.notes, *made.notes, *((_FIRST,) if source.other_signatures else ())),
+        no_bundle=_TWO_FILES if made.data else None,
+        data=made.data,
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any  # Any: the request, which is JSON, and TensorFlow's objects, which have no types
 
@@ -15,12 +16,16 @@ from edgekit import workers
 from edgekit.errors import ConversionError, EdgekitError
 from edgekit.quiet import no_tensorflow_warnings
 from edgekit.wording import said
-from edgekit_onnx.graphs import name_in_file
+from edgekit_onnx.beside import data_file
+from edgekit_onnx.constants import put_back, write_inside
+from edgekit_onnx.graphs import name_in_file, rename_tensors
 from edgekit_onnx.handlers import custom_handlers
 from edgekit_onnx.keeping_order import keep_order, renumber
+from edgekit_onnx.matrices import freeze_apart
+from edgekit_onnx.sharing_constants import share_constants
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto
+    from onnx import ModelProto
 
 _LOOK_UPS = ("GatherV2", "ResourceGather")
 _FAKE_QUANTIZATIONS = ("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel")
@@ -34,20 +39,24 @@ class _Frozen:
     graph: Any
     inputs: dict[str, str]
     outputs: dict[str, str]
+    matrices: dict[str, Any] = field(default_factory=dict)  # variables that it takes as inputs, by their tensors
 
 
 def export(request: dict[str, Any]) -> dict[str, object]:
     """Write the ONNX file under the Keras names and in their order, with the batch dimension named "batch".
 
-    Replies with the number of kernels that the graph fake-quantizes (in narrow range) for a product or a convolution:
-    conversion folds those away. A table that is looked up is none.
+    With `most_bytes`, tf2onnx does not see large matrices, and what it sees has at most so many; with `data`, they are
+    written to that file. Replies with the number of kernels that the graph
+    fake-quantizes (in narrow range) for a product or a convolution: conversion folds those away. A table that is looked
+    up is none.
     """
     import onnx
 
-    frozen = _freeze(request["model"], request["signature"])
+    frozen = _freeze(request["model"], request["signature"], request["most_bytes"])
     model = _to_onnx(frozen, request["name"], request["opset"])
     refuse_foreign(model)
     steady_scales(model)
+    _write_matrices(model, frozen.matrices, request["data"])
     _arrange(model, request["inputs"], [name_in_file(name, request["inputs"]) for name in request["outputs"]])
     onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True), request["output"])
     return {"trained_kernels": _trained_kernels(frozen.graph)}
@@ -66,6 +75,14 @@ def export_here(request: dict[str, Any], what: str) -> dict[str, object]:
             raise ConversionError(f"{what}: {said(problem)}") from problem
 
 
+def _write_matrices(model: ModelProto, matrices: dict[str, Any], data: str | None) -> None:
+    if data is not None:
+        with data_file(Path(data)) as beside:
+            put_back(model, matrices, beside.add)
+    elif matrices:
+        put_back(model, matrices, write_inside)
+
+
 @contextmanager
 def _collected() -> Iterator[None]:
     """Collect what tf2onnx leaves: its nodes refer to each other, and to dozens of times the weights.
@@ -80,9 +97,10 @@ def _collected() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _freeze(path: str, signature: str) -> _Frozen:
+def _freeze(path: str, signature: str, most_bytes: int | None) -> _Frozen:
+    """With `most_bytes`, large matrices become inputs, and what stays has at most so many."""
     import tensorflow as tf
-    from tf2onnx.tf_loader import from_function
+    from tf2onnx.tf_loader import from_function, tf_optimize
 
     loaded = tf.saved_model.load(path)  # owns the variables: it has to outlive the freezing
     function = loaded.signatures[signature]
@@ -91,17 +109,23 @@ def _freeze(path: str, signature: str) -> _Frozen:
     outputs = {
         name: tensor.name for name, tensor in zip(sorted(function.structured_outputs), function.outputs, strict=True)
     }
-    return _Frozen(from_function(function, list(inputs.values()), list(outputs.values())), inputs, outputs)
+    if most_bytes is None:
+        return _Frozen(from_function(function, list(inputs.values()), list(outputs.values())), inputs, outputs)
+    graph, matrices = freeze_apart(function, most_bytes)
+    with tf.Graph().as_default():  # which its optimizer asks for
+        graph = tf_optimize([*inputs.values(), *matrices], list(outputs.values()), graph)
+    return _Frozen(graph, inputs, outputs, matrices)
 
 
 def _to_onnx(frozen: _Frozen, name: str, opset: int) -> ModelProto:
     from tf2onnx.convert import from_graph_def
 
     keep_order()
+    share_constants()
     model: ModelProto = from_graph_def(
         frozen.graph,
         name=name,
-        input_names=list(frozen.inputs.values()),
+        input_names=[*frozen.inputs.values(), *frozen.matrices],
         output_names=list(frozen.outputs.values()),
         opset=opset,
         custom_op_handlers=custom_handlers(),
@@ -112,18 +136,6 @@ def _to_onnx(frozen: _Frozen, name: str, opset: int) -> ModelProto:
     rename_tensors(model.graph, names)
     renumber(model.graph)
     return model
-
-
-def rename_tensors(graph: GraphProto, names: Mapping[str, str]) -> None:
-    """Rename tensors everywhere in a graph, and where the bodies of its If and Loop nodes reach for them."""
-    for value in (*graph.input, *graph.output):
-        value.name = names.get(value.name, value.name)
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                rename_tensors(attribute.g, names)
 
 
 def refuse_foreign(model: ModelProto) -> None:

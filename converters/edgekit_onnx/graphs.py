@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,17 @@ def taken_names(graph: GraphProto) -> Iterator[str]:
             yield from (value.name for value in body.output)  # a body may hand on a tensor from outside
 
 
+def rename_tensors(graph: GraphProto, names: Mapping[str, str]) -> None:
+    """Rename tensors everywhere in a graph, and where the bodies of its If and Loop nodes reach for them."""
+    for value in (*graph.input, *graph.output):
+        value.name = names.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for body in bodies(node):
+            rename_tensors(body, names)
+
+
 def kernel_axis(node: NodeProto, rank: int) -> int:
     """The axis of a kernel's output channels."""
     transposed = node.op_type == "Gemm" and any(item.name == "transB" and item.i for item in node.attribute)
@@ -110,13 +121,16 @@ def open_model(path: Path, *, shapes: bool = False) -> ModelProto:
 
 
 def save_model(model: ModelProto, path: Path) -> None:
-    """Check everything and write. Raises ConversionError when the graph is not valid ONNX."""
+    """Write and check everything. Raises ConversionError when the graph is not valid ONNX.
+
+    Weights in another file have to lie beside `path` already.
+    """
     import onnx
 
     if opset_of(model) <= OPSET:
         model.ir_version = IR_VERSION
+    onnx.save(model, str(path))
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:
         raise ConversionError(f"the converted ONNX graph is not valid: {' '.join(str(problem).split())}") from problem
-    onnx.save(model, str(path))

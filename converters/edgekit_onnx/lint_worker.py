@@ -12,6 +12,7 @@ from edgekit.errors import ConversionError
 from edgekit_onnx.graphs import open_model
 from edgekit_onnx.legalize import legalize
 from edgekit_onnx.outside import bring_in, check_outside
+from edgekit_onnx.reading import check_one_file
 from edgekit_onnx.rules import find
 from edgekit_onnx.rules_graph import OPERATOR_RULES
 
@@ -29,6 +30,7 @@ def work(request: dict[str, Any]) -> dict[str, object]:
         import onnx
 
         model = open_model(path)
+        check_one_file(path, "what is mended for TensorRT becomes", "make the model smaller")
         done = legalize(model)
         onnx.save(model, request["output"])
         return {"done": done}

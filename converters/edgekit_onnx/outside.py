@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
@@ -37,38 +37,54 @@ class _Place:
     length: int
 
 
-def bring_in(model: ModelProto, path: Path) -> int:
+def bring_in(model: ModelProto, path: Path, *, most_bytes: int | None = None) -> int:
     """Check every tensor, then put the bytes that lie in other files into the model; returns how many.
 
-    Raises ConversionError before anything is read when a tensor has an unknown type or other bytes than its shape says,
-    or lies where it must not.
+    With `most_bytes`, larger tensors stay outside. Raises ConversionError before anything is read when a tensor has an
+    unknown type or other bytes than its shape says, or lies where it must not.
     """
-    return _visit(model, path, read=True)
+    return read_outside(model, path, _bring_in, most_bytes=most_bytes)
 
 
 def check_outside(model: ModelProto, path: Path) -> int:
     """The checks of `bring_in` alone; returns the bytes that lie in other files."""
-    return _visit(model, path, read=False)
+    return read_outside(model, path, None)
 
 
-def _visit(model: ModelProto, path: Path, *, read: bool) -> int:
-    from onnx import TensorProto
-
+def read_outside(
+    model: ModelProto, path: Path, take: Callable[[TensorProto, bytes], object] | None, *, most_bytes: int | None = None
+) -> int:
+    """The checks of `bring_in`, then `take(tensor, its bytes)` for each that lies in another file; the bytes of all."""
     with ExitStack() as opened:
         descriptors: dict[str, int] = {}
-        places: list[tuple[TensorProto, _Place]] = []
-        for tensor in _tensors(model, path):
-            size = _bytes_of(tensor, path)
-            if tensor.data_location == TensorProto.EXTERNAL:
-                places.append((tensor, _place(tensor, size, path, descriptors, opened)))
-        for tensor, place in places if read else ():
-            tensor.raw_data = _read(place, path)
-            tensor.ClearField("external_data")
-            tensor.data_location = TensorProto.DEFAULT
-        return sum(place.length for _, place in places)
+        places = [
+            (tensor, _place(tensor, size, path, descriptors, opened))
+            for tensor, size in [(tensor, _bytes_of(tensor, path)) for tensor in tensors(model, path)]
+            if is_outside(tensor)
+        ]
+        chosen = [found for found in places if most_bytes is None or found[1].length <= most_bytes]
+        if take is not None:
+            for tensor, place in chosen:
+                take(tensor, _read(place, path))
+        return sum(place.length for _, place in chosen)
 
 
-def _tensors(message: Any, path: Path) -> Iterator[TensorProto]:
+def is_outside(tensor: TensorProto) -> bool:
+    """Whether a tensor's bytes lie in another file."""
+    from onnx import TensorProto
+
+    return bool(tensor.data_location == TensorProto.EXTERNAL)
+
+
+def _bring_in(tensor: TensorProto, content: bytes) -> None:
+    from onnx import TensorProto
+
+    tensor.raw_data = content
+    tensor.ClearField("external_data")
+    tensor.data_location = TensorProto.DEFAULT
+
+
+def tensors(message: Any, path: Path) -> Iterator[TensorProto]:
     """Every tensor, wherever in the file it stands: in bodies of loops, functions, attributes.
 
     Raises ConversionError for a name that is no text, which protocol buffers let through as bytes.
@@ -83,7 +99,7 @@ def _tensors(message: Any, path: Path) -> Iterator[TensorProto]:
         single = isinstance(value, str | bytes) or hasattr(value, "ListFields")
         for inner in [value] if single else value:
             if field.type == _MESSAGE:
-                yield from _tensors(inner, path)
+                yield from tensors(inner, path)
             elif isinstance(inner, bytes) and field.name != "doc_string":
                 raise ConversionError(f"{path}: not an ONNX model (its {field.name} {inner[:40]!r} is no UTF-8 text)")
 

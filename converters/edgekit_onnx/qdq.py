@@ -32,7 +32,9 @@ def round_weights(weights: Array, axis: int) -> Kernel:
     peaks = np.abs(weights).max(axis=others, keepdims=True)
     scales = np.where(peaks > 0, peaks / LEVELS, 1.0 / LEVELS).astype(np.float32)  # a channel of zeros takes any
     scales = np.maximum(scales, np.finfo(np.float32).tiny)
-    return Kernel(np.clip(np.rint(weights / scales), -LEVELS, LEVELS).astype(np.int8), scales.reshape(-1), axis)
+    steps = weights / scales
+    np.clip(np.rint(steps, out=steps), -LEVELS, LEVELS, out=steps)  # in place: a matrix may take a gigabyte
+    return Kernel(steps.astype(np.int8), scales.reshape(-1), axis)
 
 
 def round_kernel(graph: Graph, node: NodeProto) -> Kernel:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: the request, which is JSON
 
 from edgekit import workers
+from edgekit.errors import ConversionError
 from edgekit.ranges import Feed, read_feeds
 from edgekit_onnx.checking import check_runs
 from edgekit_onnx.fp16 import halve
@@ -30,6 +31,7 @@ def quantize(request: dict[str, Any]) -> dict[str, object]:
     model, output = read_model(Path(request["model"])), Path(request["output"])
     name_nodes(model)
     made, notes, islands = _make(model, _feeds(request), request)
+    _check_size(made, request)
     onnx.save(made, str(output))
     check_runs(output, label=f"the {request['precision']} graph")
     return {"notes": notes, "islands": islands}
@@ -45,6 +47,15 @@ def _make(
     if request["precision"] in (INT8, INT4):
         return *quantize_weights(model, request["precision"], options, request["layers"]), ()
     return *quantize_int8(model, feeds, options, request["layers"]), ()
+
+
+def _check_size(made: ModelProto, request: dict[str, Any]) -> None:
+    size = sum(len(tensor.raw_data) for tensor in made.graph.initializer)
+    if size > request["most_bytes"]:
+        raise ConversionError(
+            f"its weights take {size:,} bytes in {request['precision']}, and one ONNX file holds at most "
+            f"{request['most_bytes']:,}: make the model smaller"
+        )
 
 
 def _feeds(request: dict[str, Any]) -> Sequence[Feed]:

@@ -91,6 +91,16 @@ def outside_bytes(path: Path) -> int:
     return check_outside(onnx.load(str(path), format="protobuf", load_external_data=False), path)
 
 
+def check_one_file(path: Path, what: str, remedy: str) -> None:
+    """Raise ConversionError for a file, opened before, whose weights beside it make it more than one file holds."""
+    size = path.stat().st_size + outside_bytes(path)
+    if size > MOST_BYTES:
+        raise ConversionError(
+            f"{path} has {size:,} bytes with the weights beside it, and {what} one ONNX file of at most "
+            f"{MOST_BYTES:,}: {remedy}"
+        )
+
+
 def opset_of(model: ModelProto) -> int:
     """The version of ONNX's own operators that a model uses."""
     return next((item.version for item in model.opset_import if item.domain in _STANDARD), 0)

@@ -19,7 +19,7 @@ from edgekit_onnx.activations import Activation, distinct, list_activations, lis
 from edgekit_onnx.cutting import CUT, cut_graph
 from edgekit_onnx.graphs import Graph
 from edgekit_onnx.inspection import tensor_spec
-from edgekit_onnx.reading import read_model
+from edgekit_onnx.reading import check_one_file, read_model
 from edgekit_onnx.running import open_session
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class OnnxTrace:
         """Raises ConversionError when it is not an ONNX model that ONNX Runtime runs."""
         self._path = path
         self._model: ModelProto = read_model(path, shapes=True)
+        check_one_file(path, "what is compared is run as", "run it with onnxruntime, and compare its outputs")
         graph = Graph(self._model)
         values = [value for value in self._model.graph.input if value.name not in graph.constants]
         self.inputs, self.input_specs = _borders([tensor_spec(value) for value in values])

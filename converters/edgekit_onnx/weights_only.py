@@ -29,15 +29,14 @@ _LEVELS = 7  # of int4 on either side of 0, as int8 has 127
 def quantize_weights(
     model: ModelProto, precision: str, options: ONNXOptions, layers: Sequence[str]
 ) -> tuple[ModelProto, tuple[str, ...]]:
-    """A copy with integer weights, and what a reader of the report must know. `precision` is INT8 or INT4.
+    """The model with integer weights, and what a reader of the report must know. `precision` is INT8 or INT4.
 
-    A kernel of another operator than MatMul, or one that blocks do not divide, is int8 in both. Raises ConversionError.
+    `model` itself may be changed: a copy would take as much memory again. A kernel of another operator than MatMul, or
+    one that blocks do not divide, is int8 in both. Raises ConversionError.
     """
-    import onnx
-
-    chosen, made = choose(Graph(model), options.keep_float, layers), onnx.ModelProto()
-    made.CopyFrom(at_opset(model, INT4_OPSET, needed_by=precision) if precision == INT4 else model)
+    chosen, made = choose(Graph(model), options.keep_float, layers), model
     if precision == INT4:
+        made = at_opset(model, INT4_OPSET, needed_by=precision)
         made.ir_version = _INT4_IR_VERSION
     write_rows(made, chosen.tables)
     graph, eight = Graph(made), list[str]()

@@ -127,6 +127,7 @@ class TensorRTConverter:
             notes=notes,
             stand_in=onnx,
             recipe=recipe,
+            data=None,
         )
 
 

@@ -33,7 +33,7 @@ from edgekit.conversion import (
     find_converter,
 )
 from edgekit.errors import ConfigError, ConversionError
-from edgekit.files import atomic
+from edgekit.files import atomic, place_beside
 from edgekit.given import BUILT, converted_source, engine_source, saved_model_source
 from edgekit.model_files import CONVERTED
 
@@ -143,7 +143,8 @@ def run(args: argparse.Namespace) -> int:
         from edgekit.calibration import doubts, representative
 
         data = args.calibration and representative(args.calibration, source.inputs, samples=CALIBRATION_SAMPLES)
-        candidate = Path(folder, f"converted{converter.suffix}")
+        candidate = Path(folder, "converted", args.output.name)
+        candidate.parent.mkdir()
         with watched(converter) as watching:
             artifact = watching.convert(
                 source, precision=precision, calibration=data.inputs if data else None, output=candidate
@@ -153,13 +154,15 @@ def run(args: argparse.Namespace) -> int:
             shutil.copyfile(candidate, temporary)
         else:
             notes.append(compile_npu(candidate, temporary))
-    size = args.output.stat().st_size
+        data = artifact.data and place_beside(artifact.data, args.output)
+    size, beside = args.output.stat().st_size, data.stat().st_size if data else 0
     result = {
-        "output": str(args.output), "format": args.to, "precision": artifact.precision, "bytes": size,
-        "float_layers": list(artifact.float_layers), "notes": notes,
+        "output": str(args.output), "format": args.to, "precision": artifact.precision, "bytes": size + beside,
+        "data": data and str(data), "float_layers": list(artifact.float_layers), "notes": notes,
     }  # fmt: skip
     left = f"; left in float: {', '.join(artifact.float_layers)}" if artifact.float_layers else ""
-    lines = [f"{args.output}: {args.to} {artifact.precision}, {size:,} bytes{left}", *notes]
+    weights = f" and {beside:,} in {data.name}, which belongs beside it" if data else ""
+    lines = [f"{args.output}: {args.to} {artifact.precision}, {size:,} bytes{weights}{left}", *notes]
     emit(args, result, "\n".join(lines))
     return 0
 

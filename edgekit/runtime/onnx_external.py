@@ -54,7 +54,7 @@ def _check_tensor(view: memoryview, start: int, end: int) -> None:
         name = names[-1].decode(errors="replace") if names else "?"
         raise EngineError(
             f"weight {name!r} is in another file, which nothing verifies: give an ONNX file that holds its weights, as "
-            "edgekit convert writes it"
+            "edgekit convert writes it below 2 GB"
         )
 
 

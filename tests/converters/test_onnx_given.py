@@ -263,17 +263,6 @@ def test_lengths_of_inputs_that_are_not_there(torch_digits: TorchDigits, tmp_pat
         converted_source(tmp_path / "x.onnx", converter, tmp_path / "work", lengths={IMAGE: "12x12"})
 
 
-def test_a_model_that_one_file_cannot_hold(
-    torch_digits: TorchDigits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conversion, "MOST_BYTES", 8000)
-    path = with_outside_weights(torch_model(torch_digits.weights), tmp_path / "outside.onnx")
-    with pytest.raises(
-        ConversionError, match=r"bytes with the weights beside it, .* is one ONNX file of at most 8,000"
-    ):
-        source_of(path, tmp_path / "work")
-
-
 def test_fewer_samples_than_a_batch(torch_digits: TorchDigits, tmp_path: Path) -> None:
     onnx.save(torch_model(torch_digits.weights, batch=4), str(tmp_path / "x.onnx"))
     source = source_of(tmp_path / "x.onnx", tmp_path / "work")

@@ -52,13 +52,11 @@ def test_a_setting_that_is_not_known_is_refused(settings, message):
         converter.with_options(settings, where="settings")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8", "int4-weights"])
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int4-weights"])
 def test_a_model_beyond_one_file_is_refused_before_anything_is_made(untrained, tmp_path, monkeypatch, precision):
     given = untrained("pair")
     monkeypatch.setattr(conversion, "MOST_BYTES", 1000)
-    message = (
-        r"'.*' has [\d,]+ bytes of float weights, and one ONNX file, .* holds at most 1,000: make the model smaller"
-    )
+    message = rf"'.*' has [\d,]+ bytes of float weights, and {precision} is made from one .* 1,000: convert it to fp32"
     with pytest.raises(ConversionError, match=message):
         converter.convert(given.source, precision=precision, calibration=given.inputs, output=tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())

@@ -49,6 +49,13 @@ def network():
     return made
 
 
+def quantized(network, precision, options, layers):
+    """Of a copy, since it may change what it is given."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(network)
+    return quantize_weights(copy, precision, options, layers)
+
+
 FEEDS = [{"tokens": np.arange(50, dtype=np.int32)}]
 
 
@@ -56,7 +63,7 @@ FEEDS = [{"tokens": np.arange(50, dtype=np.int32)}]
     ("precision", "opset", "least_db", "share"), [("dynamic-int8", 18, 36, 3.7), ("int4-weights", 21, 16, 3.7)]
 )
 def test_weights_are_integers_and_nothing_else_is(network, precision, opset, least_db, share):
-    made, _ = quantize_weights(network, precision, ONNXOptions(), LAYERS)
+    made, _ = quantized(network, precision, ONNXOptions(), LAYERS)
     onnx.checker.check_model(made, full_check=True)
     assert made.opset_import[0].version == opset
     assert not list(Graph(made).nodes("QuantizeLinear"))
@@ -67,7 +74,7 @@ def test_weights_are_integers_and_nothing_else_is(network, precision, opset, lea
 
 
 def test_blocks_of_four_bits_are_packed_as_onnx_reads_them(network):
-    made, (note,) = quantize_weights(network, "int4-weights", ONNXOptions(block_size=16), LAYERS)
+    made, (note,) = quantized(network, "int4-weights", ONNXOptions(block_size=16), LAYERS)
     assert note.startswith("1 kernels are int8 instead of int4, for blocks of 16 do not divide them")  # of 40 inputs
     graph = Graph(made)
     stored = numpy_helper.to_array(graph.constants["a_int4"]).astype(np.float32).reshape(-1, 16, 40)
@@ -79,10 +86,10 @@ def test_blocks_of_four_bits_are_packed_as_onnx_reads_them(network):
 
 
 def test_rows_are_looked_up_before_they_are_floats(network):
-    made, _ = quantize_weights(network, "dynamic-int8", ONNXOptions(), LAYERS)
+    made, _ = quantized(network, "dynamic-int8", ONNXOptions(), LAYERS)
     (looked_up,) = [node for node in Graph(made).nodes("Gather") if node.input[0] == "table_int8"]
     assert [found.node for found in find(made) if found.rule == "quantized-constant"] == [looked_up.name]
-    kept, _ = quantize_weights(network, "dynamic-int8", ONNXOptions(keep_float=("embedding",)), LAYERS)
+    kept, _ = quantized(network, "dynamic-int8", ONNXOptions(keep_float=("embedding",)), LAYERS)
     assert find(kept) == ()
 
 
