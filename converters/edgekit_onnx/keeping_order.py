@@ -66,9 +66,13 @@ class InOrder(MutableSet[_T]):
 
 
 def keep_order() -> None:
-    """Let tf2onnx's modules that hold nodes in sets hold them in order, in this process."""
+    """Let tf2onnx's modules that hold nodes in sets hold them in order, in this process, and count its names from 1.
+
+    It sorts by such names, and "__99" comes after "__100".
+    """
     for name in _HOLD_NODES:
         import_module(f"tf2onnx.{name}").__dict__["set"] = InOrder
+    import_module("tf2onnx.utils").__dict__["INTERNAL_NAME"] = 1
 
 
 def renumber(graph: GraphProto) -> None:

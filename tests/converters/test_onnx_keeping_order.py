@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgekit_onnx.keeping_order import InOrder, renumber
+from edgekit_onnx.keeping_order import InOrder, keep_order, renumber
 from onnx import TensorProto, helper, parser
 
 
@@ -25,6 +25,17 @@ def test_counts_of_a_process_are_counted_anew() -> None:
     assert "block__7/MatMul" in names[0]
     assert 'name: "x__1"' in names[0], "and those of inputs"
     assert 'dim_param: "unk__7"' in names[0]
+
+
+def test_names_are_counted_from_the_start_for_each_model() -> None:
+    """tf2onnx sorts by them, and "__99" comes after "__100"."""
+    from tf2onnx.utils import make_name
+
+    names = []
+    for _ in range(2):
+        keep_order()
+        names.append([make_name("Transpose"), make_name("Transpose")])
+    assert names[0] == names[1]
 
 
 def _renumbered(address: str, count: int) -> str:
