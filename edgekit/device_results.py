@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any  # Any: the plugin's report, which is JSON
@@ -64,11 +65,21 @@ def markdown(outcome: TestOutcome) -> str:
     ]
     troubles += [f"- {test['name']}: {_one_line(test['reason'])}" for test in tests if test["outcome"] == _FAILED]
     lines += ["", "### What failed", "", *troubles] if troubles else []
+    lines += _skipped(tests)
     return "\n".join(lines) + "\n"
 
 
+def _skipped(tests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why, folded away: what did not run has not passed."""
+    reasons = Counter(_one_line(test["reason"]) for test in tests if test["outcome"] == "skipped")
+    if not reasons:
+        return []
+    lines = [f"- {count} × {reason}" for reason, count in reasons.most_common()]
+    return ["", f"<details><summary>{reasons.total()} skipped</summary>", "", *lines, "", "</details>"]
+
+
 def _verdict(outcome: TestOutcome) -> str:
-    if outcome.failed:
+    if outcome.failed_of_itself:
         return "**failed**"
     if outcome.broken:
         return "**not finished: a device is broken**"
@@ -94,7 +105,9 @@ def _row(url: str, variant: str, found: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _gate(url: str, gate: Mapping[str, Any]) -> str:
-    return f"- `{url}`, {gate['candidate']} against {gate['baseline']}: **{gate['verdict']}**: {gate['reason']}"
+    variant = gate["choice"]["variant"]
+    compared = f"{variant} of {gate['candidate']} against {gate['baseline']}"
+    return f"- `{url}`, {compared}: **{gate['verdict']}**: {gate['reason']}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -22,6 +22,7 @@ class MadeUp:
     def __init__(self, median_ms: float, *, spread: float = 0.0, seed: int = 0, version: str = "1.0.0") -> None:
         self.manifest: Manifest = manifest_of((parts()[1].variant(),), b"")
         self.median_ms, self.spread = median_ms, spread
+        self.best = VARIANT
         self.calls: list[dict[str, Any]] = []
         self.before: Callable[[], object] = lambda: None
         self._draw = np.random.default_rng(seed)
@@ -31,5 +32,6 @@ class MadeUp:
         self.calls.append({"variant": variant, "warmup": warmup, "runs": runs, "threads": threads})
         middle = self.median_ms * float(np.exp(self.spread * self._draw.standard_normal()))
         samples_ns = [int(1e6 * middle * (1 + 0.01 * self._draw.random())) for _ in range(runs)]
-        choice = Choice(VARIANT, "litert", "ai-edge-litert", "2.1.6", "cpu (XNNPACK)", threads, "asked for")
+        chosen = variant or self.best
+        choice = Choice(chosen, "litert", "ai-edge-litert", "2.1.6", "cpu (XNNPACK)", threads, "asked for")
         return BenchReply((Benched(choice, summarize(samples_ns, warmup=warmup)),), ())

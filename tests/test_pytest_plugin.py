@@ -333,9 +333,11 @@ class TestAccuracy:
         assert "1.0000 in the build, limit 0.9900" in ended.stdout
 
     def test_data_that_does_not_fit(self, harness: Callable[..., Ended], small_bundle: Path, tmp_path: Path) -> None:
-        ended = self.run(harness, small_bundle, "--edgekit-evaluation", tmp_path / "none.npz")
+        np.savez(tmp_path / "other.npz", picture=IMAGES, y=expected(IMAGES).argmax(axis=1))
+        ended = self.run(harness, small_bundle, "--edgekit-evaluation", tmp_path / "other.npz")
         assert ended.exit_code == 1
-        assert "--edgekit-evaluation: no file" in ended.stdout
+        assert "--edgekit-evaluation" in ended.stdout
+        assert "During handling" not in ended.stdout
 
 
 def test_budgets_that_are_not_met_fail(harness: Callable[..., Ended], small_bundle: Path) -> None:
@@ -352,6 +354,9 @@ def test_budgets_that_are_not_met_fail(harness: Callable[..., Ended], small_bund
     ("argv", "words"),
     [
         (("--edgekit-device=local:a", "--edgekit-device=local:a"), "local:a is given twice"),
+        (("--edgekit-vendor-wheels=/none",), "--edgekit-vendor-wheels: /none is no folder of wheels"),
+        (("--edgekit-benchmark-model=/none",), "--edgekit-benchmark-model: no file /none; give one built for"),
+        (("--edgekit-evaluation=none.npz",), "--edgekit-evaluation: no file none.npz; give an .npz, or"),
         (("--edgekit-samples=0",), "--edgekit-samples is 0, expected 1 or more"),
         (("--edgekit-baseline=/none.edgekit",), "/none.edgekit: no such"),
         (("--edgekit-baseline=/none.edgekit", "--edgekit-gate-pairs=3"), "gate: 3 pairs and 40 at most, expected 5 or"),

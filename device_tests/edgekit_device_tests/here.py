@@ -25,6 +25,12 @@ def run_here(bundle: Bundle, variant: Variant) -> tuple[Mapping[str, Array], Cho
         pytest.skip(f"{variant.id} does not run on this machine, to compare with: {problem}")
 
 
+def left_by(delegate: str, *choices: Choice) -> str | None:
+    """Which operators other kernels run, in the words of the first session that says so."""
+    notes = (note for choice in choices for note in choice.notes)
+    return next((note for note in notes if f"not run by {delegate}" in note), None)
+
+
 def kernels(choice: Choice) -> str:
     """ "ai-edge-litert 2.1.6, cpu (XNNPACK)"."""
     return f"{choice.package} {choice.engine_version}, {choice.accelerator}"

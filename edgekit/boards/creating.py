@@ -29,7 +29,7 @@ from edgekit.boards.folders import (
     check_name,
 )  # fmt: skip
 from edgekit.boards.initrd import write_initrd
-from edgekit.boards.packages import install_packages
+from edgekit.boards.packages import check_wheels, install_packages
 from edgekit.boards.presets import PRESETS
 from edgekit.boards.tools import call, check_tools, free_port
 from edgekit.devices.adb_client import find_adb
@@ -71,6 +71,8 @@ def create(
     Raises ConfigError, OutputError, and DeviceError where there is no adb to reach it with.
     """
     _check(preset, scheme, memory_mib, disk_mib)
+    if vendor_wheels is not None:
+        check_wheels(vendor_wheels)
     check_tools(adbd=scheme == "adb")
     if scheme == "adb":
         find_adb(f"board '{name}'")

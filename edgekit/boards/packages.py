@@ -18,12 +18,16 @@ _PLACE = "opt/edgekit-python"
 _TIMEOUT_S = 600.0
 
 
+def check_wheels(folder: Path) -> None:
+    """Before anything is unpacked. Raises ConfigError."""
+    if not any(folder.glob("*.whl")):
+        raise ConfigError(f"--vendor-wheels: {folder} is no folder of wheels")
+
+
 def install_packages(tree: Path, vendor_wheels: Path | None) -> dict[str, str]:
     """Into an unpacked system; returns package -> version. Raises ConfigError."""
     if find_spec("pip") is None:
         raise ConfigError(f"a board's packages come by pip, which {sys.executable} lacks: python -m ensurepip")
-    if vendor_wheels is not None and not vendor_wheels.is_dir():
-        raise ConfigError(f"--vendor-wheels: {vendor_wheels} is no folder of wheels")
     place = tree / _PLACE
     source = [] if vendor_wheels is None else ["--no-index", "--find-links", str(vendor_wheels.resolve())]
     argv = [

@@ -10,7 +10,7 @@ from typing import Any  # Any: keyword arguments of two functions
 from edgekit.bundle import Bundle
 from edgekit.cli import bench_text
 from edgekit.cli.benchmark_model import add_benchmark_model, run_with_benchmark_model
-from edgekit.cli.keeping import add_history, keep
+from edgekit.cli.keeping import add_history, check_history, keep
 from edgekit.cli.output import add_accelerator, add_require_signature, add_vendor_wheels, emit, progress, trust_of
 from edgekit.cli.progress import show
 from edgekit.cli.table import table
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print the figures."""
+    check_history(args)
     if args.benchmark_model is None and bench_text.is_text(args):
         return bench_text.run(args)
     args.runs = DEFAULT_RUNS if args.runs is None else args.runs

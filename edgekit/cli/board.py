@@ -20,8 +20,13 @@ TAG = "kept"  # the snapshot that is meant where none is named
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit board`."""
-    parser.add_argument("action", choices=("create", "list", *_ACTIONS))
-    parser.add_argument("name", nargs="?", metavar="NAME")
+    parser.add_argument(
+        "action", choices=("create", "list", *_ACTIONS),
+        help="create: build it from Debian's packages; list: what there is; start: boot it, and print its URL; "
+        "stop: switch it off; snapshot: keep its memory and disk; restore: go back to them, and print its URL; "
+        "delete: away with it",
+    )  # fmt: skip
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of a board; list: of all boards without it")
     parser.add_argument("--preset", choices=tuple(PRESETS), help="create: whom it imitates (default: plain)")
     parser.add_argument("--as", choices=get_args(Scheme), dest="as_", help="create: how it is reached (default: ssh)")
     parser.add_argument("--mirror", metavar="URL", help="create: a Debian mirror (default: mmdebstrap's)")
@@ -45,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     _check_flags(args)
     root = args.boards.absolute() if args.boards else folders.boards_folder()
     if args.action == "list":
-        boards = folders.list_boards(root)
+        boards = folders.list_boards(root) if args.name is None else [folders.find_board(args.name, root)]
         emit(args, {"boards": [_facts(board) for board in boards]}, _table(boards, root))
         return 0
     if args.name is None:

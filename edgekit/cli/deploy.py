@@ -13,7 +13,8 @@ from edgekit.cli.output import add_require_signature, add_vendor_wheels, emit, p
 from edgekit.cli.progress import shown_lines, shown_progress
 from edgekit.devices import deploy, opened_device
 from edgekit.devices.installing import KEEP, Installed, install, roll_back
-from edgekit.errors import EdgekitError
+from edgekit.devices.transport import line_of
+from edgekit.errors import ConfigError, EdgekitError
 from edgekit.progress import Progress
 from edgekit.trust import check_signature
 
@@ -34,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Install on every device, side by side; one that fails is told, and the others are done."""
+    if args.keep < 0:
+        raise ConfigError(f"--keep is {args.keep}, expected 0 or more")
+    twice = next((url for url in args.device if args.device.count(url) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"--device {twice} is given twice; each device once")
     with Bundle.open(args.bundle) as bundle:
         check_signature(bundle, require=args.require_signature, trust=args.trust)
         bundle.verify()
@@ -45,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     done = {url: dataclasses.asdict(it) for url, it in outcomes.items() if isinstance(it, Installed)}
     if len(outcomes) == len(failed) == 1:
         raise next(iter(failed.values()))
-    text = "\n".join(f"{url}: {_line(outcome)}" for url, outcome in outcomes.items())
+    text = "\n".join(line_of(url, _line(outcome)) for url, outcome in outcomes.items())
     errors = {url: {"type": type(it).__name__, "message": str(it)} for url, it in failed.items()}
     emit(args, {"installed": done, "failed": errors}, text)
     return max((problem.exit_code for problem in failed.values()), default=0)
@@ -58,7 +64,7 @@ def _outcome(args: argparse.Namespace, name: str, shown: Progress, url: str) -> 
                 return roll_back(device, name)
             device.progress, device.listener = shown, shown_lines(url)
             deployed = deploy(args.bundle, device, vendor_wheels=args.vendor_wheels, **trust_of(args))
-            progress(f"{url}: on the device; held to its golden outputs")
+            progress(line_of(url, "on the device; comparing it with its golden outputs …"))
             return install(deployed, keep=args.keep)
     except EdgekitError as problem:
         return problem

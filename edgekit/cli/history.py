@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.cli.output import emit
@@ -11,6 +12,7 @@ from edgekit.cli.table import table
 from edgekit.errors import ConfigError
 from edgekit.history import History, Run, Series, history_file
 
+_RUNS = 20  # that are shown
 _COMMIT_SHOWN = 12
 _SHOWN = ("median_ms", "p90_ms", "max_error", "metric_value", "gate_ratio")
 
@@ -23,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric", metavar="NAME", help="one figure over time: median_ms, peak_rss_bytes, gate_ratio, …"
     )
     parser.add_argument("--variant", metavar="ID", help="with --metric: of this variant alone")
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="the newest runs (20)")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="the newest runs (20), or with --metric points of each series (all)"
+    )
     parser.add_argument("--history", type=Path, metavar="FILE", help="default: $EDGEKIT_HISTORY, else the user's")
 
 
@@ -34,15 +38,16 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{path}: no history yet: edgekit test and edgekit bench write it")
     if args.variant is not None and args.metric is None:
         raise ConfigError("--variant is for --metric: edgekit history --metric median_ms --variant ID")
-    if args.limit < 1:
+    if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit is {args.limit}, expected 1 or more")
     model = _model(args.bundle)
     with History.open(path) as history:
         if args.metric is not None:
-            found = history.series(model=model, metric=args.metric, device=args.device, variant=args.variant)
+            every = history.series(model=model, metric=args.metric, device=args.device, variant=args.variant)
+            found = every if args.limit is None else [_newest(item, args.limit) for item in every]
             emit(args, {"series": [dataclasses.asdict(item) for item in found]}, _series(found, args.metric))
         else:
-            runs = history.runs(model=model, device=args.device, limit=args.limit)
+            runs = history.runs(model=model, device=args.device, limit=_RUNS if args.limit is None else args.limit)
             emit(args, {"runs": [dataclasses.asdict(item) for item in runs]}, _runs(runs))
     return 0
 
@@ -67,7 +72,11 @@ def _runs(runs: tuple[Run, ...]) -> str:
     return table(rows)
 
 
-def _series(found: tuple[Series, ...], metric: str) -> str:
+def _newest(series: Series, count: int) -> Series:
+    return dataclasses.replace(series, points=series.points[-count:])
+
+
+def _series(found: Sequence[Series], metric: str) -> str:
     if not found:
         return f"no run has '{metric}'"
     rows = [("model", "device", "variant", "time", "version", "commit", "outcome", metric)]

@@ -21,6 +21,12 @@ def add_history(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--no-history", action="store_true", help="keep them nowhere")
 
 
+def check_history(args: argparse.Namespace) -> None:
+    """Before what is measured takes its time: a --history that cannot be kept. Raises OutputError, ConfigError."""
+    if args.history is not None:
+        History.open(args.history).close()
+
+
 def keep(args: argparse.Namespace, runs: Sequence[Run]) -> None:
     """Keep runs. A history that cannot be written is an error where it was asked for, else a line on stderr.
 

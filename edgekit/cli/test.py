@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any  # Any: the plugin's report, which is JSON
 
 from edgekit.bundle import Bundle
-from edgekit.cli.keeping import add_history, keep
+from edgekit.cli.keeping import add_history, check_history, keep
 from edgekit.cli.output import add_require_signature, add_vendor_wheels, emit
 from edgekit.device_results import markdown, runs_of
 from edgekit.devices import LOCAL, opened_device
 from edgekit.devices.testing import TestOptions, TestOutcome, run_device_tests
+from edgekit.devices.transport import line_of
 from edgekit.errors import ConfigError
 from edgekit.files import write_text
+from edgekit.gate import check_baseline
+from edgekit.manifest import Manifest
 from edgekit.trust import check_signature
 
 _FAILED, _UNKNOWN = 1, 3  # a device is broken, or the gate cannot say
+_EXIT_CODES = (
+    "exit codes: 0 passed, and not slower than --baseline; 1 a test failed, or slower; 2 a mistake; "
+    "3 trouble with a device, or the gate is inconclusive"
+)
+_ONLY_WITH = {
+    "baseline": ("variant", "gate_budget", "gate_pairs", "gate_most_pairs", "calibrate"),
+    "evaluation": ("samples", "metric", "max_drop"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `edgekit test`."""
+    parser.epilog = _EXIT_CODES
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE")
     add("--device", action="append", metavar="URL", help="where to test it (default: local:); repeatable")
@@ -72,22 +86,31 @@ def run(args: argparse.Namespace) -> int:
     keep(args, runs_of(outcome, args.bundle))
     counts = {name: getattr(outcome, name) for name in ("passed", "failed", "skipped", "inconclusive")}
     emit(args, {**counts, "broken": outcome.broken, **outcome.report}, _said(outcome, args.bundle.name, urls))
-    if outcome.failed and not outcome.broken:
+    if outcome.failed_of_itself:
         return _FAILED
     return _UNKNOWN if outcome.broken or outcome.inconclusive else 0
 
 
 def _check(args: argparse.Namespace, urls: list[str]) -> None:
     """A damaged bundle, or the only device not there, is one line, not a failed test. Raises EdgekitError."""
-    if args.baseline is None and (args.calibrate or args.variant is not None):
-        raise ConfigError("--calibrate and --variant are for --baseline OLD.edgekit")
-    for path in filter(None, (args.bundle, args.baseline)):
-        with Bundle.open(path) as bundle:
-            check_signature(bundle, require=args.require_signature, trust=args.trust)
-            bundle.verify()
+    for flag, others in _ONLY_WITH.items():
+        lost = [f"--{name.replace('_', '-')}" for name in others if getattr(args, name) not in (None, False)]
+        if lost and getattr(args, flag) is None:
+            raise ConfigError(f"{', '.join(lost)}: only with --{flag}")
+    check_history(args)
+    manifest = _verified(args, args.bundle)
+    if args.baseline is not None:
+        check_baseline(manifest, _verified(args, args.baseline), args.variant)
     if len(urls) == 1:
         with opened_device(urls[0]):
             pass
+
+
+def _verified(args: argparse.Namespace, path: Path) -> Manifest:
+    with Bundle.open(path) as bundle:
+        check_signature(bundle, require=args.require_signature, trust=args.trust)
+        bundle.verify()
+        return bundle.manifest
 
 
 def _said(outcome: TestOutcome, bundle: str, urls: list[str]) -> str:
@@ -97,4 +120,8 @@ def _said(outcome: TestOutcome, bundle: str, urls: list[str]) -> str:
     text = f"{', '.join(counts)} ({bundle} on {where})"
     text += f"; the device is broken: {outcome.broken}" if outcome.broken else ""
     gates = [(device["url"], device["gate"]) for device in outcome.report.get("devices", ()) if device["gate"]]
-    return "\n".join([text, *(f"{url}: {gate['verdict'].upper()}, {gate['reason']}" for url, gate in gates)])
+    return "\n".join([text, *(line_of(url, _verdict(gate)) for url, gate in gates)])
+
+
+def _verdict(gate: Mapping[str, Any]) -> str:
+    return f"{gate['verdict'].upper()}, {gate['choice']['variant']}: {gate['reason']}"

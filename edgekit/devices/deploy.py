@@ -215,7 +215,7 @@ class ZipappBundle:
             missing = what_is_missing(probe_facts(self.device), self.manifest)
         except DeviceError:  # it does not answer that either: the first trouble is what counts
             return problem
-        return problem if missing is None else EngineError(f"{problem}; {self.device.url}: {missing}")
+        return problem if missing is None else EngineError(f"{self.device.url}: {missing} ({problem})")
 
 
 def _accelerated(accelerator: str | None) -> list[str]:

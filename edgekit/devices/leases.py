@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
-from edgekit.devices import board_lease
+from edgekit.devices import adb_client, board_lease
 from edgekit.devices.local import HERE
 from edgekit.devices.opening import opened_device
 from edgekit.devices.ssh_client import parse_url
@@ -184,12 +184,20 @@ def _read(lock: IO[str]) -> Holder | None:
 
 def _lock_file(url: str) -> Path:
     """One for a board, whatever folder of it the URL names."""
-    board = url
-    if url.startswith("ssh:"):
-        target = parse_url(url)
-        board = f"ssh-{target.host}-{target.port or ''}"
+    board = _board_of(url)
     slug = re.sub(r"[^A-Za-z0-9.-]+", "-", board)[:60]
     return data_folder() / "leases" / f"{slug}-{hashlib.sha256(board.encode()).hexdigest()[:8]}.lock"
+
+
+def _board_of(url: str) -> str:
+    if url.startswith("ssh:"):
+        target = parse_url(url)
+        return f"ssh-{target.host}-{target.port or ''}"
+    if url.startswith("adb:"):
+        serial = adb_client.parse_url(url).serial
+        phones = [] if serial else adb_client.attached_phones()
+        return phones[0] if len(phones) == 1 else f"adb:{serial}"  # of none and of several, opening it will speak
+    return url
 
 
 def _ourselves() -> Holder:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from edgekit.devices.transport import CommandResult, Transport, checked, describe_failure
-from edgekit.errors import DeviceError
+from edgekit.errors import DeviceError, DeviceFullError
 from edgekit.files import sha256_file
 
 FOLDER = "edgekit"
 
 _TIMEOUT_S = 60.0
 _SHOWN_BYTES = 1 << 20
+_KEPT_S = 3600  # what a session that never came back leaves; without Python, supervisor.sh sees to it
 _PYTHON_SHA256 = """
 import hashlib, os, sys
 def sha256(path):
@@ -27,6 +29,12 @@ def sha256(path):
 _PYTHON: Mapping[str, str] = {
     "prepare": f"""
 {_PYTHON_SHA256}
+import contextlib, time
+for folder, _, names in os.walk("{FOLDER}"):  # what dead sessions left
+    for part in (os.path.join(folder, name) for name in names if name.endswith(".part")):
+        with contextlib.suppress(FileNotFoundError):  # another session sweeps, too
+            if time.time() - os.path.getmtime(part) > {_KEPT_S}:
+                os.remove(part)
 for path in sys.argv[1:]:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if os.path.exists(path):
@@ -113,6 +121,16 @@ def _push(device: Transport, local: Path, remote: str, sha256: str) -> None:
 
 
 def _send(device: Transport, local: Path, remote: str) -> None:
+    """Push. Where the device has no more room, what came of it does not stay in the way."""
+    try:
+        _send_shown(device, local, remote)
+    except DeviceFullError:
+        with suppress(DeviceError):
+            remove(device, remote)
+        raise
+
+
+def _send_shown(device: Transport, local: Path, remote: str) -> None:
     """Push, and show it where it may take a while."""
     size = local.stat().st_size
     if size < _SHOWN_BYTES:

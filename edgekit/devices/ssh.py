@@ -181,7 +181,7 @@ def _watched(stream: IO[bytes], sent: Sent) -> Iterator[None]:
         while not ended.wait(LOOK_S):
             sent(os.lseek(stream.fileno(), 0, os.SEEK_CUR))
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)  # an interrupt before the next line leaves it alone
     watcher.start()
     try:
         yield

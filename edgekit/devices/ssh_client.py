@@ -125,8 +125,9 @@ class SshClient:
         ):
             assert process.stdout is not None  # it is a pipe
             call, timer = Call(process.stdout), Timer(max(timeout_s, 0.0), process.kill)
-            timer.start()
+            timer.daemon = True  # wherever an interrupt comes, no session waits for a deadline that nobody needs
             try:
+                timer.start()
                 yield call
                 process.wait()
             finally:

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 _STDERR = 2
 _PASSED, _FAILED, _USAGE = 0, 1, 4  # pytest's exit codes
-_WRONG = "ERROR: "  # before a usage error of pytest
+_WRONG = "ERROR: "  # before a usage error of pytest, on its stderr
+_FLAG = "--edgekit-"  # of the plugin's options, which have no such prefix here
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class TestOptions:
         """As the plugin's options."""
         words = []
         for item in fields(self):
-            value, flag = getattr(self, item.name), f"--edgekit-{item.name.replace('_', '-')}"
+            value, flag = getattr(self, item.name), f"{_FLAG}{item.name.replace('_', '-')}"
             if isinstance(value, bool):
                 words += [flag] if value else []
             elif value is not None:
@@ -75,6 +76,18 @@ class TestOutcome:
     broken: str | None  # the first trouble with a device
     report: Mapping[str, Any] = field(default_factory=dict)  # figures and outcomes, as the plugin writes them
     inconclusive: int = 0
+
+    @property
+    def failed_of_itself(self) -> int:
+        """Failed tests that no trouble with their device explains: they are about the bundle."""
+        troubles = {device["url"]: device["broken"] for device in self.report["devices"]}
+        tests = [test for test in self.report["tests"] if test["outcome"] == "failed"]
+        return sum(not _explains(troubles.get(test["device"]), test["reason"]) for test in tests)
+
+
+def _explains(trouble: str | None, reason: str | None) -> bool:
+    """Whether a test failed by the trouble that its device is broken by. A reason is one line."""
+    return trouble is not None and trouble.split("\n")[0] in (reason or "")
 
 
 def run_device_tests(
@@ -135,12 +148,14 @@ def _run(bundle: Path, devices: Sequence[str], folder: Path, words: Sequence[str
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     output = _STDERR if stream else subprocess.PIPE
     done = subprocess.run(
-        argv, stdout=output, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, check=False
+        argv, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace", env=environment, check=False
     )
-    said = done.stdout or "see above"
+    said = f"{done.stdout or ''}{done.stderr}"
     if done.returncode == _USAGE:
         wrong = next((line for line in said.splitlines() if line.startswith(_WRONG)), said)
-        raise ConfigError(wrong.removeprefix(_WRONG))
+        raise ConfigError(wrong.removeprefix(_WRONG).replace(_FLAG, "--"))
+    if stream:
+        sys.stderr.write(done.stderr)
     if done.returncode not in (_PASSED, _FAILED):
         raise RuntimeError(f"pytest ended with exit code {done.returncode}: {said}")
     if done.returncode == _FAILED and not stream:
@@ -151,7 +166,7 @@ def _run(bundle: Path, devices: Sequence[str], folder: Path, words: Sequence[str
 
 def _command(bundle: Path, devices: Sequence[str], folder: Path, report: Path) -> list[str]:
     settings = folder / "pytest.ini"  # the tests' own: those of the caller's project do not apply
-    settings.write_text("[pytest]\naddopts = -ra -q\njunit_family = xunit1\n")
+    settings.write_text("[pytest]\naddopts = -ra -q --tb=short\njunit_family = xunit1\n")
     return [
         *(sys.executable, "-m", "pytest", "-c", str(settings), "-p", "no:cacheprovider"),
         # By their path: for a module's name, pytest would first import the conftest.py of the caller's own tests.

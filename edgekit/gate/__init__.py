@@ -1,5 +1,6 @@
 """The regression gate: is one bundle slower than another on a device, or can that not be said?"""
 
+from edgekit.gate.baselines import check_baseline
 from edgekit.gate.floors import Floor, find_floor, save_floor
 from edgekit.gate.guard import Guard, TooHotError
 from edgekit.gate.running import NOT_CALIBRATED, Calibration, GateResult, PairSamples, describe, measure_floor, run_gate
@@ -19,6 +20,7 @@ __all__ = [
     "Guard",
     "PairSamples",
     "TooHotError",
+    "check_baseline",
     "describe",
     "estimate",
     "find_floor",

@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from edgekit.devices.conditions import Condition
-from edgekit.errors import ConfigError
+from edgekit.errors import EngineError
+from edgekit.gate.baselines import check_baseline, shared_variants
 from edgekit.gate.guard import Guard, TooHotError
 from edgekit.gate.statistics import FAIL, INCONCLUSIVE, PASS, Estimate, GateSettings, estimate, floor_of, judge
 from edgekit.manifest import Manifest
@@ -133,12 +134,14 @@ def run_gate(
     alive: Callable[[], object] = lambda: None,
     progress: Callable[[str], object] = lambda _: None,
 ) -> GateResult:
-    """Whether `candidate` is slower than `baseline` on their device, in `variant` (default: the best that runs there).
+    """Whether `candidate` is slower than `baseline` on their device, in `variant` (default: the best of both there).
 
-    `alive` is called before each pair. Raises ConfigError when the baseline lacks the variant, and as `bench` does.
+    `alive` is called before each pair. Raises ConfigError when the baseline lacks the variant or is of another model,
+    and as `bench` does.
     """
     used = settings or GateSettings()
-    plan = _plan(candidate, variant, threads, known=[item.id for item in baseline.manifest.variants])
+    check_baseline(candidate.manifest, baseline.manifest, variant)
+    plan = _plan(candidate, variant, threads, shared=shared_variants(candidate.manifest, baseline.manifest))
     session = _Session(baseline, candidate, plan, guard, alive)
     _bench(baseline, plan)  # so that neither begins with cold files
     found, verdict, hot = _decide(session, used, progress)
@@ -188,7 +191,7 @@ def measure_floor(
     alive: Callable[[], object] = lambda: None,
 ) -> Calibration:
     """What a bundle differs by from itself on its device, by A/A. Raises TooHotError, EngineError, DeviceError."""
-    plan = _plan(bundle, variant, threads, known=[item.id for item in bundle.manifest.variants])
+    plan = _plan(bundle, variant, threads, shared=shared_variants(bundle.manifest, bundle.manifest))
     session = _Session(bundle, bundle, plan, guard, alive)
     session.collect(CALIBRATION_PAIRS)
     floor = floor_of(*session.medians(), settings or GateSettings())
@@ -217,16 +220,29 @@ def _reason(found: Estimate | None, settings: GateSettings, verdict: str, hot: s
     return f"{words[verdict]}: {describe(found)}; {100 * settings.budget:g} % is allowed, {floor}"
 
 
-def _plan(bundle: Timed, variant: str | None, threads: int, *, known: Sequence[str]) -> _Plan:
+def _plan(bundle: Timed, variant: str | None, threads: int, *, shared: Sequence[str]) -> _Plan:
     """By a first process, whose times are dropped."""
+    found = _pilot(bundle, variant, threads)
+    if found.choice.variant not in shared:  # the best there is new: the baseline lacks it
+        found = _best_of(bundle, shared, threads)
+    runs = math.ceil(PROCESS_S * 1000 / found.timing.median_ms)
+    return _Plan(found.choice.variant, min(max(runs, LEAST_RUNS), MOST_RUNS), threads, found.choice)
+
+
+def _best_of(bundle: Timed, variants: Sequence[str], threads: int) -> Benched:
+    """The first of these that runs on the device. Raises EngineError."""
+    reasons = []
+    for variant in variants:
+        try:
+            return _pilot(bundle, variant, threads)
+        except EngineError as problem:
+            reasons.append(str(problem))
+    raise EngineError(f"none of the variants that both bundles have runs there: {'; '.join(reasons)}")
+
+
+def _pilot(bundle: Timed, variant: str | None, threads: int) -> Benched:
     (result,) = bundle.bench(variant, warmup=DEFAULT_WARMUP, runs=_PILOT_RUNS, threads=threads).results
-    chosen = result.choice.variant
-    if chosen not in known:
-        raise ConfigError(
-            f"the baseline has no variant '{chosen}' (it has: {', '.join(known)}): name one that both have"
-        )
-    runs = math.ceil(PROCESS_S * 1000 / result.timing.median_ms)
-    return _Plan(chosen, min(max(runs, LEAST_RUNS), MOST_RUNS), threads, result.choice)
+    return result
 
 
 def _bench(bundle: Timed, plan: _Plan) -> Benched:

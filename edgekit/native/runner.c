@@ -35,9 +35,23 @@ typedef struct {
     Layout layout;
 } TensorType;
 _Static_assert(sizeof(TensorType) == 72, "as LiteRtRankedTensorType is");
+typedef struct {
+    int tag;
+    struct {
+        int type;
+        int64_t number;
+    } value;
+} EnvironmentOption; /* as LiteRtEnvOption is: a tag, and a value of several types */
+enum { REGISTERED_ACCELERATORS = 24, LEAST_LOG_SEVERITY = 25, INTEGER = 2, WARNING = 2 }; /* kLiteRtEnvOptionTag…, … */
+
+/* The CPU alone, and in silence: else LiteRT looks for GPUs and NPUs, and says ten lines each time that it starts. */
+static const EnvironmentOption ENVIRONMENT[] = {
+    {REGISTERED_ACCELERATORS, {INTEGER, CPU}},
+    {LEAST_LOG_SEVERITY, {INTEGER, WARNING}},
+};
 
 static struct {
-    int (*LiteRtCreateEnvironment)(int, const void *, Handle *);
+    int (*LiteRtCreateEnvironment)(int, const EnvironmentOption *, Handle *);
     int (*LiteRtCreateModelFromFile)(Handle, const char *, Handle *);
     int (*LiteRtCreateOptions)(Handle *);
     int (*LiteRtSetOptionsHardwareAccelerators)(Handle, int);
@@ -311,7 +325,7 @@ int main(int count, char **words) {
     if (threads < 1 || !(describes || runs || times)) fail("ConfigError", "edgekit-runner: see the head of runner.c");
     Handle environment;
     find_litert();
-    check(api.LiteRtCreateEnvironment(0, NULL, &environment), words[3], "start");
+    check(api.LiteRtCreateEnvironment(sizeof ENVIRONMENT / sizeof *ENVIRONMENT, ENVIRONMENT, &environment), words[3], "start");
     if (times) {
         bench(environment, threads, words + 3, count - 3);
         return 0;

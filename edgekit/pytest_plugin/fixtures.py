@@ -182,12 +182,14 @@ def edgekit_evaluation(request: pytest.FixtureRequest, edgekit_bundle: Bundle) -
     if options.evaluation is None:
         pytest.skip("no labelled data: --edgekit-evaluation DATA.npz")
     specs = [item.spec for item in edgekit_bundle.manifest.inputs]
+    in_steps = edgekit_bundle.manifest.golden.steps is not None
     try:
-        in_steps = edgekit_bundle.manifest.golden.steps is not None
         data = load_data(options.evaluation, specs, where="--edgekit-evaluation", any_labels=True, in_steps=in_steps)
     except EdgekitError as problem:
-        pytest.fail(str(problem), pytrace=False)
-    return data.spread(options.samples)
+        trouble = str(problem)
+    else:
+        return data.spread(options.samples)
+    pytest.fail(trouble, pytrace=False)  # here, or pytest would tell what it came from as well
 
 
 @pytest.fixture

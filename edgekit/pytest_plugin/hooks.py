@@ -40,8 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     options = config.stash[OPTIONS] = read_options(config)
     subject, speaks = (None, False) if options.bundle is None else _read(options.bundle)
-    if options.baseline is not None:
-        _read(options.baseline)
+    if options.bundle is not None and options.baseline is not None:
+        _check_baseline(options.bundle, options.baseline, options.variant)
     commit = None
     if subject is not None:
         from edgekit.commits import current_commit
@@ -145,6 +145,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
         report = harness_of(session.config).report()
         write_text(path, json.dumps(report, indent=2, allow_nan=False) + "\n")
+
+
+def _check_baseline(path: Path, baseline: Path, variant: str | None) -> None:
+    """Raise UsageError for one that cannot be compared with the bundle under test."""
+    from edgekit.bundle import Bundle
+    from edgekit.gate import check_baseline
+
+    try:
+        with Bundle.open(path) as bundle, Bundle.open(baseline) as older:
+            check_baseline(bundle.manifest, older.manifest, variant)
+    except EdgekitError as problem:
+        raise pytest.UsageError(str(problem)) from problem
 
 
 def _read(path: Path) -> tuple[Subject, bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: what pytest's options hold
@@ -17,6 +19,7 @@ NO_BUNDLE = "no bundle: pytest --pyargs edgekit_device_tests --edgekit-bundle NA
 LOCAL = "local:"
 LEASE_WAIT_S = 600.0
 SAMPLES = 500
+_POSITIVE, _NOT_NEGATIVE = ("soak", "max_p90_ms", "max_memory_mib"), ("max_drop", "lease_wait")
 _PATHS = ("bundle", "baseline", "report", "vendor_wheels", "benchmark_model")
 
 
@@ -110,6 +113,13 @@ def read_options(config: pytest.Config) -> Options:
         raise pytest.UsageError(f"--edgekit-device {twice.pop()} is given twice; each device once")
     if get("samples") < 1:
         raise pytest.UsageError(f"--edgekit-samples is {get('samples')}, expected 1 or more")
+    for name in _POSITIVE:
+        if get(name) is not None and not 0 < get(name) < math.inf:
+            raise pytest.UsageError(f"--edgekit-{name.replace('_', '-')} is {get(name):g}, expected more than 0")
+    for name in _NOT_NEGATIVE:
+        if not 0 <= get(name) < math.inf:
+            raise pytest.UsageError(f"--edgekit-{name.replace('_', '-')} is {get(name):g}, expected 0 or more")
+    _check_files(paths, get("evaluation"))
     if paths["bundle"] is None and get("require_device"):
         raise pytest.UsageError(f"--edgekit-require-device would pass with every test skipped: {NO_BUNDLE}")
     options = Options(
@@ -139,6 +149,17 @@ def read_options(config: pytest.Config) -> Options:
     if options.baseline is not None:
         _check_gate(options)
     return options
+
+
+def _check_files(paths: Mapping[str, Path | None], evaluation: str | None) -> None:
+    """What is not there is a mistake, and no test that failed."""
+    wheels, binary = paths["vendor_wheels"], paths["benchmark_model"]
+    if wheels is not None and not wheels.is_dir():
+        raise pytest.UsageError(f"--edgekit-vendor-wheels: {wheels} is no folder of wheels")
+    if binary is not None and not binary.is_file():
+        raise pytest.UsageError(f"--edgekit-benchmark-model: no file {binary}; give one built for the device's ABI")
+    if evaluation is not None and ":" not in evaluation and not Path(evaluation).is_file():
+        raise pytest.UsageError(f"--edgekit-evaluation: no file {evaluation}; give an .npz, or module:function")
 
 
 def _check_gate(options: Options) -> None:

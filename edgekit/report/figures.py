@@ -10,6 +10,7 @@ from edgekit.report.drawing import NARROW, WIDE, Plot, draw
 from edgekit.report.facts import BuildReport
 from edgekit.report.history_charts import history_chart
 from edgekit.report.latency import Distribution, latency_chart
+from edgekit.report.later import points_of
 from edgekit.report.layer_charts import NAMED, layers_chart
 from edgekit.report.pareto import Level, Point, pareto_chart
 from edgekit.report.views import device_of
@@ -99,4 +100,4 @@ def history(report: BuildReport) -> Figure | None:
         return None
     versions = len({point.version for point in report.history})
     label = f"Metric, latency and size over {versions} versions; figures: the table below"
-    return figure(label, lambda width: history_chart(report.history, width))
+    return figure(label, lambda width: history_chart(report.history, width, points_of(report)))

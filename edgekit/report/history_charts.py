@@ -14,15 +14,25 @@ _LONG = 30  # characters of a name, of which three do not stand side by side
 _PANELS = {"metric": "metric, %", "p90_ms": "p90, ms", "kB": "file, kB"}
 
 
-def series_of(points: Sequence[HistoryPoint]) -> list[str]:
-    """What has a line of its own, by its newest point; a plot tells six apart."""
-    return list(dict.fromkeys(_series(point, points) for point in reversed(points)))
+def series_of(points: Sequence[HistoryPoint], own: Sequence[HistoryPoint] = ()) -> tuple[list[str], int]:
+    """What has a line of its own, and how many more there are: a plot tells six apart.
+
+    Those that `own`, the build that is reported, has a point of come first, then those over the most versions, then the
+    newest.
+    """
+    versions: dict[str, set[str]] = {}
+    for point in reversed(points):
+        versions.setdefault(_series(point, points), set()).add(point.version)
+    keys = {(point.variant, point.device) for point in own}
+    mine = {_series(point, points) for point in points if (point.variant, point.device) in keys}
+    found = sorted(versions, key=lambda name: (name not in mine, -len(versions[name])))
+    return found[: len(SERIES)], max(len(found) - len(SERIES), 0)
 
 
-def history_chart(points: Sequence[HistoryPoint], width: int) -> Plot:
+def history_chart(points: Sequence[HistoryPoint], width: int, own: Sequence[HistoryPoint] = ()) -> Plot:
     """One panel for each figure that was kept; one line for each variant and device."""
     alt = plotting()
-    shown = series_of(points)[: len(SERIES)]
+    shown, _ = series_of(points, own)
     versions = list(dict.fromkeys(point.version for point in points))
     rows = [_row(point, points) for point in points if _series(point, points) in shown]
     panels = [field for field in _PANELS if any(row[field] is not None for row in rows)]

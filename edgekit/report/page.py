@@ -9,6 +9,7 @@ from edgekit.errors import EngineError
 from edgekit.layer_figures import NEAR_DB
 from edgekit.report import figures, numbers, views
 from edgekit.report.facts import BuildReport
+from edgekit.report.history_charts import series_of
 
 _OPEN_FIRST = ("int8", "int8-float-io")  # the precisions whose layers are unfolded, the first that there is
 
@@ -30,6 +31,7 @@ def to_html(report: BuildReport) -> str:
         near_db=NEAR_DB,
         matrix=views.parity_matrix(report.pairs),
         history=figures.history(report),
+        undrawn=series_of(report.history)[1],
         changed_counts=views.changed_counts(report),
     )
 

@@ -170,7 +170,10 @@ def _why_not(
 def _explain_none(rejected: Sequence[Rejected]) -> str:
     if len(rejected) == 1:
         return f"variant '{rejected[0].variant}' does not run here: {rejected[0].reason}"
-    reasons = "; ".join(f"'{item.variant}': {item.reason}" for item in rejected)
+    by_reason: dict[str, list[str]] = {}
+    for item in rejected:
+        by_reason.setdefault(item.reason, []).append(f"'{item.variant}'")
+    reasons = "; ".join(f"{', '.join(variants)}: {reason}" for reason, variants in by_reason.items())
     return f"no variant runs here: {reasons}"
 
 

@@ -56,6 +56,7 @@ def test_a_host_without_the_packages(root: Path, monkeypatch: pytest.MonkeyPatch
         ({"preset": "jetson-orin"}, r"no preset 'jetson-orin'; did you mean 'jetson-orin-nano'\?"),
         ({"memory_mib": 64}, "memory is 64 MiB, expected 256 or more"),
         ({"disk_mib": 10}, "disk is 10 MiB, expected 1024 or more"),
+        ({"vendor_wheels": Path("/none")}, "--vendor-wheels: /none is no folder of wheels"),
     ],
 )
 def test_settings_that_are_refused(root: Path, settings: dict[str, object], message: str) -> None:
@@ -130,6 +131,7 @@ def test_a_board_file_that_was_changed(paper: Board) -> None:
         (("start", "paper", "--as", "adb"), "--as is for edgekit board create"),
         (("stop", "paper", "--tag", "x"), "--tag is for edgekit board snapshot and restore"),
         (("list", "--power-cut"), "--power-cut is for edgekit board stop"),
+        (("list", "papr"), "no board 'papr'; did you mean 'paper'?"),
     ],
 )
 def test_words_that_do_not_fit(

@@ -41,6 +41,8 @@ def test_a_metric_over_time(edgekit: Command, kept: Path, tiny_bundle: Path) -> 
         "local:": [2.0, 3.0],
         "local:b": [4.0],
     }
+    newest = edgekit("history", "--metric", "median_ms", "--limit", 1, "--history", kept, "--json").json["series"]
+    assert [[point["value"] for point in item["points"]] for item in newest] == [[3.0], [4.0]]
     assert edgekit("history", "--metric", "nothing", "--history", kept).stdout == "no run has 'nothing'\n"
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.cli import main
 from edgekit.cli import test as test_verb
+from edgekit.device_results import markdown
 from edgekit.devices.testing import TestOutcome
 from tests.tiny_models import IMAGES, Part, expected, float_onnx, pack, parts
 
@@ -63,8 +65,23 @@ def test_no_such_device(edgekit: Run, tiny_bundle: Path, device: str, exit_code:
     assert edgekit("test", tiny_bundle, "--device", device).exit_code == exit_code
 
 
+def test_the_help_names_the_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["test", "--help"])
+    said = " ".join(capfd.readouterr().out.split())
+    assert "1 a test failed, or slower; 2 a mistake; 3 trouble with a device, or the gate is inconclusive" in said
+
+
 def test_no_such_bundle(edgekit: Run, tmp_path: Path) -> None:
     assert edgekit("test", tmp_path / "none.edgekit").exit_code == 2
+
+
+def test_a_summary_says_why_tests_did_not_run() -> None:
+    skipped = {"device": "local:", "when": "setup", "outcome": "skipped"}
+    tests = [{"name": f"test_{number}", "reason": "no | key", **skipped} for number in range(2)]
+    report = {"bundle": {"name": "tiny", "version": "1.0.0"}, "commit": None, "devices": [], "tests": tests}
+    outcome = TestOutcome(passed=0, failed=0, skipped=2, broken=None, report=report)
+    assert markdown(outcome).endswith("\n\n<details><summary>2 skipped</summary>\n\n- 2 × no \\| key\n\n</details>\n")
 
 
 def test_several_devices_side_by_side_end_in_one_report(
@@ -87,7 +104,41 @@ def test_several_devices_side_by_side_end_in_one_report(
     assert sorted(run["device"] for run in runs) == ["local:a", "local:b"]
 
 
-@pytest.mark.parametrize(("flags", "said"), [(("--jobs", 0), "0 jobs"), (("--calibrate",), "are for --baseline")])
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--jobs", 0), "0 jobs"),
+        (("--calibrate", "--gate-pairs", 9), "--gate-pairs, --calibrate: only with --baseline"),
+        (("--max-drop", 0.1), "--max-drop: only with --evaluation"),
+        (("--evaluation", "x.npz", "--samples", 0), "--samples is 0, expected 1 or more"),
+        (("--soak", -1), "--soak is -1, expected more than 0"),
+        (("--max-p90-ms", "nan"), "--max-p90-ms is nan, expected more than 0"),
+        (("--lease-wait", -1), "--lease-wait is -1, expected 0 or more"),
+        (("--device", "local:a", "--device", "local:a"), "--device local:a is given twice"),
+        (("--history", __file__), "not a history that can be read"),
+    ],
+)
 def test_flags_that_cannot_be(edgekit: Run, tiny_bundle: Path, flags: tuple[object, ...], said: str) -> None:
     ended = edgekit("test", tiny_bundle, *flags)
-    assert (ended.exit_code, said in ended.stderr) == (2, True), ended.stderr
+    assert (ended.exit_code, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert said in ended.stderr
+
+
+def test_a_bundle_that_fails_while_another_device_is_broken(
+    edgekit: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(device: str, reason: str) -> dict[str, str]:
+        return {"name": "test", "device": device, "when": "call", "outcome": "failed", "reason": reason}
+
+    empty = {"probe": None, "figures": {}, "gate": None}
+    devices = [{"url": "local:a", "broken": None, **empty}, {"url": "local:b", "broken": "the link was cut", **empty}]
+    cut = failed("local:b", "edgekit.errors.LinkError: the link was cut")
+    ends = []
+    for tests in ([cut], [cut, failed("local:a", "off")], [cut, failed("local:b", "off")]):
+        report = {"bundle": {"name": "tiny", "version": "1.0.0"}, "commit": None, "devices": devices, "tests": tests}
+        outcome = TestOutcome(passed=0, failed=len(tests), skipped=0, broken="the link was cut", report=report)
+        monkeypatch.setattr(test_verb, "run_device_tests", lambda *args, _outcome=outcome, **options: _outcome)
+        title = markdown(outcome).splitlines()[0].partition(": device tests ")[2]
+        ends.append((edgekit("test", tiny_bundle).exit_code, title))
+    unfinished = (3, "**not finished: a device is broken**")
+    assert ends == [unfinished, (1, "**failed**"), (1, "**failed**")], "exit code 1 is about the model"

@@ -115,7 +115,21 @@ def test_the_verb(versions: list[Path], running_board: Board, capfd: pytest.Capt
 def test_one_device_of_two_fails(versions: list[Path], capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["deploy", str(versions[0]), "--device", "local:", "--device", "ssh://no-such-host.invalid"]) == 3
     told = capfd.readouterr().out
-    assert "local:: models/tiny/current is 1.0.0-" in told
+    assert "local: models/tiny/current is 1.0.0-" in told
     assert "OfflineError: " in told
     assert main(["deploy", str(versions[0]), "--device", "ssh://no-such-host.invalid"]) == 3
     assert capfd.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--keep", "-1"), "--keep is -1, expected 0 or more"),
+        (("--device", "local:"), "--device local: is given twice; each device once"),
+    ],
+)
+def test_flags_that_cannot_be(
+    versions: list[Path], capfd: pytest.CaptureFixture[str], flags: tuple[str, ...], words: str
+) -> None:
+    assert main(["deploy", str(versions[0]), "--device", "local:", *flags]) == 2
+    assert capfd.readouterr().err == f"error: {words}\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.devices import leases
+from edgekit.devices import adb_client, leases
 from edgekit.devices.leases import leased_device, take_lease
 from edgekit.devices.ssh_client import parse_url
 from edgekit.errors import DeviceBusyError, OutputError
@@ -117,6 +117,16 @@ def test_two_folders_of_a_board_are_one_board() -> None:
     with pytest.raises(DeviceBusyError):
         take_lease(["ssh://root@board/b?python=python3.11"], wait_s=0)
     take_lease(["ssh://nano@board:2222/a"], wait_s=0).release()
+    lease.release()
+
+
+def test_two_ways_to_a_phone_are_one_phone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adb_client, "attached_phones", lambda: ["adb:R58M12345"])
+    lease = take_lease(["adb:R58M12345"], wait_s=0)
+    for url in ("adb:R58M12345?python=python3", "adb:?folder=/data/x"):
+        with pytest.raises(DeviceBusyError):
+            take_lease([url], wait_s=0)
+    take_lease(["adb:emulator-5554"], wait_s=0).release()
     lease.release()
 
 

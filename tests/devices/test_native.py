@@ -100,6 +100,13 @@ def test_what_the_runner_says_while_it_runs(deployed: NativeBundle, running_phon
         deployed.bench("tflite-int8", warmup=0, runs=1_000_000)
 
 
+def test_litert_does_not_speak_of_processors_that_nobody_asked_for(deployed: NativeBundle) -> None:
+    heard: list[str] = []
+    deployed.device.listener = heard.append
+    deployed.run({"image": IMAGES[:1]})
+    assert [line for line in heard if "Created TensorFlow Lite XNNPACK" not in line] == []
+
+
 def test_verify(deployed: NativeBundle, running_phone: Phone) -> None:
     assert [member.path for member in deployed.verify().members] == ["tflite-fp32.tflite", "tflite-int8.tflite"]
     changed = running_phone.home / deployed.remotes["tflite-int8"]

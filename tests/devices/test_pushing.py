@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from edgekit.devices.local import LocalTransport
-from edgekit.devices.pushing import push_by_content, remove
+from edgekit.devices.pushing import push_by_content, push_once, remove
 from edgekit.devices.transport import Sent, unheard
-from edgekit.errors import DeviceError
+from edgekit.errors import DeviceError, DeviceFullError
 from edgekit.progress import Advance
 
 
@@ -88,6 +90,29 @@ class Shown:
 
     def _advance(self, units: int, _words: str) -> None:
         self.units += units
+
+
+def test_what_came_before_the_device_was_full_does_not_stay(device: Recorder, source: Path) -> None:
+    def push(local: Path, remote: str, sent: Sent = unheard) -> None:
+        (device.root / remote).write_bytes(b"con")
+        raise DeviceFullError("no space left")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "push", push)
+        for send in (push_by_content, push_once):
+            with pytest.raises(DeviceFullError, match="no space left"):
+                send(device, source)
+    assert files(device) == []
+
+
+def test_what_dead_sessions_left_is_swept(device: Recorder, source: Path) -> None:
+    old, young = (device.root / "edgekit" / name for name in ("a/model.1.part", "inputs-2.part"))
+    old.parent.mkdir(parents=True)
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (time.time() - 4000, time.time() - 4000))
+    remote = push_by_content(device, source)
+    assert files(device) == sorted([remote, "edgekit/inputs-2.part"]), "another session may be at work on that one"
 
 
 def test_what_takes_long_is_shown(device: Recorder, source: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.devices import deploy, open_device
+from edgekit.devices import deploy, open_device, ssh_client
 from edgekit.devices.ssh import SshTransport
 from edgekit.devices.ssh_client import parse_url
 from edgekit.errors import (
@@ -219,6 +219,23 @@ def test_a_client_that_gives_up_leaves_no_process(device: SshTransport, monkeypa
     monkeypatch.undo()
     device._end("unknown")  # is no error
     assert waits_for(lambda: not is_running("sleep 2718"), 1) or ended
+
+
+def test_an_interrupt_waits_for_no_deadline(device: SshTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    timers = []
+
+    class Interrupted(threading.Timer):
+        def start(self) -> None:
+            timers.append(self)
+            super().start()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ssh_client, "Timer", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            device.run(["true"], timeout_s=600)
+    assert timers
+    assert all(timer.finished.is_set() and timer.daemon for timer in timers)
 
 
 def test_no_space_there(device: SshTransport, board: Board, tmp_path: Path) -> None:

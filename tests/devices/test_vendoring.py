@@ -92,6 +92,7 @@ def test_a_python_without_numpy_is_told_what_to_install(bare: LocalTransport, ti
     said = str(caught.value)
     assert "No module named 'numpy'" in said
     assert "lacks numpy, ai-edge-litert, onnxruntime: there, python3 -m venv ~/edgekit" in said
+    assert said.index(" lacks ") < said.index("No module named"), "what to do comes first"
     assert "or bring wheels along with --vendor-wheels DIR" in said
     bare.close()
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from edgekit.gate import (
     save_floor,
 )
 from tests.gate_fakes import VARIANT, MadeUp
+from tests.tiny_models import parts
 
 
 def cool() -> Guard:
@@ -72,11 +75,27 @@ def test_what_cannot_be_said_is_measured_longer_then_left_open() -> None:
     assert "too uncertain to say: measure on a quieter device, or allow more pairs" in result.reason
 
 
-def test_the_variant_must_be_in_both() -> None:
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"variants": ()}, "a variant that both bundles have; the baseline has none, the one under test tflite-int8"),
+        ({"name": "watch"}, "the baseline is a bundle of 'watch', the one under test of 'tiny'"),
+    ],
+)
+def test_a_baseline_that_cannot_be_compared(change: dict[str, Any], words: str) -> None:
     baseline = MadeUp(10.0)
-    baseline.manifest = baseline.manifest.__class__(**{**vars(baseline.manifest), "variants": ()})
-    with pytest.raises(ConfigError, match="the baseline has no variant 'tflite-int8'"):
+    baseline.manifest = replace(baseline.manifest, **change)
+    with pytest.raises(ConfigError, match=words):
         run_gate(baseline, MadeUp(10.0), guard=cool())
+
+
+def test_a_variant_that_is_new_is_not_compared() -> None:
+    baseline, candidate = MadeUp(10.0), MadeUp(10.0)
+    candidate.manifest = replace(candidate.manifest, variants=tuple(part.variant() for part in parts()))
+    candidate.best = "tflite-fp32"
+    result = run_gate(baseline, candidate, guard=cool())
+    assert (result.verdict, result.choice.variant) == (PASS, VARIANT)
+    assert [call["variant"] for call in candidate.calls[:2]] == [None, VARIANT]
 
 
 def test_a_device_that_goes_ends_it() -> None:

@@ -14,10 +14,14 @@ from edgekit.data import Data
 from edgekit.measuring import Top1
 from edgekit.report import sample_facts
 from edgekit.report.drawing import draw
+from edgekit.report.facts import HistoryPoint
+from edgekit.report.history_charts import series_of
 from edgekit.report.images import SIDE, pictures
 from edgekit.report.latency import Distribution, latency_chart
+from edgekit.report.page import to_html
 from edgekit.report.pareto import Point, front
 from edgekit.report.placing import HEIGHT, Dot, place
+from tests.report.reports import full_report
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -49,6 +53,21 @@ def test_the_front_is_what_nothing_beats() -> None:
     beaten = Point("beaten", "onnx", 3.0, 0.94, 300)
     twin = Point("twin", "onnx", 1.0, 0.9, 100)
     assert front([fast, right, small, beaten, twin]) == {fast, right, small, twin}
+
+
+def test_the_lines_of_a_history_are_the_builds_own_then_the_longest() -> None:
+    def point(version: str, device: str, variant: str) -> HistoryPoint:
+        return HistoryPoint(version, None, device, variant, None, None, 1.0, 2.0)
+
+    own = [point("1.0.0", "local:", "int8"), point("1.0.0", "local:", "fp32")]
+    later = [point("1.1.0", f"ssh://board{number}", "int8") for number in range(6)]
+    points = [point("0.9.0", "ssh://board1", "int8"), *own, *later]
+    drawn, left = series_of(points, own)
+    assert drawn[:3] == ["fp32, local", "int8, local", "int8, ssh://board1"]
+    assert (len(drawn), left) == (6, 2)
+    page = to_html(full_report(history=tuple(points)))
+    assert "The table has 2 more." in page
+    assert "The table has" not in to_html(full_report())
 
 
 def opened(picture: str | None) -> np.ndarray:

@@ -50,7 +50,7 @@ class TestChoosing:
     @pytest.mark.usefixtures("without_litert")
     def test_nothing_runs_here(self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(engine_onnx, "find", status("onnxruntime", None))
-        with pytest.raises(EngineError, match=r"no variant runs here: 'tflite-int8': engine 'litert' .*'onnx"):
+        with pytest.raises(EngineError, match=r"here: 'tflite-int8', 'tflite-fp32': engine 'litert' .*; 'onnx"):
             open_bundle(tiny_bundle)
 
     def test_an_engine_by_name(self, tiny_bundle: Path) -> None:
