@@ -23,6 +23,8 @@ from edgekit.tensors import Array
 
 LITERT = "litert"
 
+_XNNPACK = "cpu (XNNPACK)"
+LEFT = "some operators are not run by XNNPACK: the native runner cannot name them"
 _MODEL = "model.tflite"  # under its hash
 _TYPES: Mapping[int, str] = {  # LiteRtElementType, which is TFLite's numbering
     1: "float32", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8", 10: "float16", 11: "float64",
@@ -102,8 +104,7 @@ class _NativeEngine:
         takes, gives = (
             _matched(wanted, facts[side], side[:-1]) for wanted, side in ((inputs, "inputs"), (outputs, "outputs"))
         )
-        ran = "cpu (XNNPACK)" if facts["accelerated"] else "cpu (XNNPACK, not for all operators)"
-        return NativeRunner(phone, remote, threads, takes, gives, ran)
+        return NativeRunner(phone, remote, threads, takes, gives, _XNNPACK, () if facts["accelerated"] else (LEFT,))
 
 
 @dataclass(frozen=True)
