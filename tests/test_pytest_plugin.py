@@ -335,9 +335,14 @@ class TestAccuracy:
     def test_data_that_does_not_fit(self, harness: Callable[..., Ended], small_bundle: Path, tmp_path: Path) -> None:
         np.savez(tmp_path / "other.npz", picture=IMAGES, y=expected(IMAGES).argmax(axis=1))
         ended = self.run(harness, small_bundle, "--edgekit-evaluation", tmp_path / "other.npz")
-        assert ended.exit_code == 1
+        assert ended.exit_code == pytest.ExitCode.USAGE_ERROR
         assert "--edgekit-evaluation" in ended.stdout
-        assert "During handling" not in ended.stdout
+        assert "passed" not in ended.stdout
+
+    def test_a_metric_that_there_is_not(self, harness: Callable[..., Ended], small_bundle: Path, data: Path) -> None:
+        ended = self.run(harness, small_bundle, "--edgekit-evaluation", data, "--edgekit-metric", "top9")
+        assert ended.exit_code == pytest.ExitCode.USAGE_ERROR
+        assert "unknown metric 'top9'; did you mean 'top1'?" in ended.stdout
 
 
 def test_budgets_that_are_not_met_fail(harness: Callable[..., Ended], small_bundle: Path) -> None:

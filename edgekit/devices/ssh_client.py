@@ -35,6 +35,7 @@ FAILED = 255  # ssh's exit code for its own failures
 
 _GET = "install OpenSSH's client (Debian: apt-get install openssh-client)"
 _SETTINGS = ("config", "python")
+_NO_CONFIG = "none"  # ssh's own word
 _FAULTS: Mapping[str, type[DeviceError]] = {  # words of ssh's stderr, the first that are there
     "Host key verification failed": HostKeyError,
     "REMOTE HOST IDENTIFICATION HAS CHANGED": HostKeyError,
@@ -78,6 +79,8 @@ def parse_url(url: str) -> Target:
             raise ConfigError(f"'{url}' sets '{name}'{did_you_mean(name, _SETTINGS)}")
     folder = parts.path if len(parts.path) > 1 else ".edgekit"
     python, config = settings.get("python", ["python3"])[-1], settings.get("config", [None])[-1]
+    if config not in (None, _NO_CONFIG) and not Path(config).is_file():
+        raise ConfigError(f"'{url}' takes ssh's settings from {config}, which is no file")
     host = parts.netloc.rpartition("@")[2].rpartition(":")[0] if port is not None else parts.netloc.rpartition("@")[2]
     return Target(url, host.strip("[]"), parts.username, port, folder, python, config)
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
 
-from edgekit.errors import DeviceError, EdgekitError
+from edgekit.errors import DeviceError
+from edgekit.pytest_plugin.evaluating import EVALUATION
 from edgekit.pytest_plugin.harness import OnDevice, Record, harness_of
 from edgekit.pytest_plugin.markers import why_skip
 from edgekit.pytest_plugin.options import NO_BUNDLE, OPTIONS, Options
@@ -174,22 +175,12 @@ def edgekit_golden_run(
 
 
 @pytest.fixture(scope="session")
-def edgekit_evaluation(request: pytest.FixtureRequest, edgekit_bundle: Bundle) -> Data:
+def edgekit_evaluation(request: pytest.FixtureRequest) -> Data:
     """Labelled samples, spread over the data of --edgekit-evaluation; tests skip without."""
-    from edgekit.data import load_data
-
-    options = request.config.stash[OPTIONS]
-    if options.evaluation is None:
+    data = request.config.stash[EVALUATION]
+    if data is None:
         pytest.skip("no labelled data: --edgekit-evaluation DATA.npz")
-    specs = [item.spec for item in edgekit_bundle.manifest.inputs]
-    in_steps = edgekit_bundle.manifest.golden.steps is not None
-    try:
-        data = load_data(options.evaluation, specs, where="--edgekit-evaluation", any_labels=True, in_steps=in_steps)
-    except EdgekitError as problem:
-        trouble = str(problem)
-    else:
-        return data.spread(options.samples)
-    pytest.fail(trouble, pytrace=False)  # here, or pytest would tell what it came from as well
+    return data
 
 
 @pytest.fixture

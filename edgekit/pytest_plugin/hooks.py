@@ -10,6 +10,7 @@ import pytest
 
 from edgekit.errors import DeviceCrashError, DeviceError, EdgekitError
 from edgekit.pytest_plugin import markers
+from edgekit.pytest_plugin.evaluating import EVALUATION, read_evaluation
 from edgekit.pytest_plugin.harness import (
     DEVICE_FIXTURE,
     HARNESS,
@@ -42,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     subject, speaks = (None, False) if options.bundle is None else _read(options.bundle)
     if options.bundle is not None and options.baseline is not None:
         _check_baseline(options.bundle, options.baseline, options.variant)
+    config.stash[EVALUATION] = read_evaluation(options)
     commit = None
     if subject is not None:
         from edgekit.commits import current_commit

@@ -78,6 +78,7 @@ def test_what_a_url_says(url: str, host: str, user: str | None, port: int | None
         ("ssh://board:nine", "Port could not be cast"),
         ("ssh://me:secret@board", "holds a password"),
         ("ssh://board?pyhton=x", "sets 'pyhton'; did you mean 'python'?"),
+        ("ssh://board?config=/none", "takes ssh's settings from /none, which is no file"),
     ],
 )
 def test_what_no_url_says(url: str, message: str) -> None:
