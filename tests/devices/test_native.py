@@ -173,6 +173,6 @@ def test_the_verbs(tiny_bundle: Path, running_phone: Phone, tmp_path: Path, capf
     assert (figures["device"], figures["runs"], len(figures["samples_ms"])) == (url, 20, 20)
     assert main(["test", bundle, "--device", url, "--json"]) == 0
     counts = json.loads(capfd.readouterr().out)
-    assert (counts["passed"], counts["failed"], counts["broken"]) == (8, 0, None)
+    assert (counts["passed"], counts["failed"], counts["broken"]) == (10, 0, None)
     assert main(["deploy", bundle, "--device", url]) == 0
     assert "models/tiny/current is 1.0.0-" in capfd.readouterr().out
