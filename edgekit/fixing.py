@@ -26,14 +26,12 @@ from edgekit.progress import Progress
 from edgekit.runtime.timing import Timing
 from edgekit.sides import Sides, named
 from edgekit.tensors import Array
-from edgekit.tracing import INPUT_OPERATOR
 from edgekit.widening import Attempt, Layers, Try, fewest, reduced
 from edgekit.wording import counted
 
-FORMAT = "tflite"
-SUFFIX = ".tflite"
-PRECISIONS = ("int8", "int8-float-io")  # of a file that can be fixed
+PRECISIONS = {"tflite": ("int8", "int8-float-io"), "onnx": ("int8",)}  # of a file that can be fixed, by its format
 FLOAT, WIDE_INTEGER = "fp32", "int16x8"  # what layers are kept at
+WITH_WIDE_INTEGER = "tflite"  # the format that has it
 CALIBRATION_SAMPLES = 200
 WARMUP, RUNS = 10, 100
 CLEARLY_FASTER = 1.25  # times: what makes up for a larger file
@@ -55,6 +53,7 @@ class Fix:
     """What was tried, and what came of it."""
 
     comparison: Comparison  # of the file as it was given, with its layers
+    format: str  # "tflite"
     precision: str  # of the file as it was given
     goal: Goal
     rows: int  # that the goal is measured on
@@ -88,20 +87,21 @@ def fix(
 ) -> Fix:
     """Write to `output` the file `other` with as few layers as needed kept wider, so that it meets the budget.
 
-    `reference` is a Keras model or a float .tflite, `other` an int8 or int8-float-io .tflite or such a variant of a
-    bundle. The goal is measured on all of `data`; layers are ranked on `samples` rows of it. `calibration` defaults to
-    `data`. Nothing is written when `other` meets the budget already, nor when no set of layers does. Raises
-    EdgekitError.
+    `reference` is a Keras model or a float file, `other` an int8 or int8-float-io .tflite, an int8 .onnx, or such a
+    variant of a bundle. The goal is measured on all of `data`; layers are ranked on `samples` rows of it.
+    `calibration` defaults to `data`. Nothing is written when `other` meets the budget already, nor when no set of
+    layers does. Raises EdgekitError.
     """
     check_samples(samples)
     target, budget = Path(output), budget or Budget()
-    if target.suffix != SUFFIX:
-        raise ConversionError(f"output is {target.name}, expected a name that ends in {SUFFIX}")
     with tempfile.TemporaryDirectory(prefix="edgekit-fix-") as folder:
         sides = Sides(
             str(reference), str(other), Path(folder), architecture=architecture, allow_code=allow_code, lengths=lengths
         )
         given = _check(sides)
+        suffix = find_converter(given.format).suffix
+        if target.suffix != suffix:
+            raise ConversionError(f"output is {target.name}, expected a name that ends in {suffix}")
         rows = _rows(data, sides, budget)
         comparison = compare_sides(sides, rows.spread(samples), layers=True, progress=progress)
         goal = find_goal(budget, sides.first.outputs, rows, sides.first.predict(rows.inputs))
@@ -116,6 +116,7 @@ def fix(
                 shutil.copyfile(best.file.path, temporary)
     return Fix(
         comparison=comparison,
+        format=given.format,
         precision=search.precision,
         goal=goal,
         rows=len(rows),
@@ -130,7 +131,7 @@ def fix(
 
 
 def widened(precision: str, layers: Iterable[str]) -> dict[str, object]:
-    """What `[convert.tflite]` says to keep `layers` at `precision`."""
+    """What `[convert.FORMAT]` says to keep `layers` at `precision`."""
     patterns = [glob.escape(layer) for layer in layers]
     return {"keep_float": patterns} if precision == FLOAT else {"layers": dict.fromkeys(patterns, precision)}
 
@@ -138,18 +139,19 @@ def widened(precision: str, layers: Iterable[str]) -> dict[str, object]:
 def _check(sides: Sides) -> Inspection:
     """What is inside the second side. Raises ConfigError for what cannot be fixed."""
     first, second, file = sides.first, sides.second, sides.looked_into()
-    if file.format != FORMAT:
-        raise ConfigError(f"{second.label} is {file.format}: --fix is for .tflite files alone")
-    given = find_converter(FORMAT).inspect(Path(file.path))
-    if given.precision not in PRECISIONS:
-        raise ConfigError(f"{second.label} is {given.precision}: --fix is for {' and '.join(PRECISIONS)}")
+    if file.format not in PRECISIONS:
+        raise ConfigError(f"{second.label} is {file.format}: --fix is for {' and '.join(PRECISIONS)} files")
+    converter, precisions = find_converter(file.format), PRECISIONS[file.format]
+    given = converter.inspect(Path(file.path))
+    if given.precision not in precisions:
+        raise ConfigError(f"{second.label} is {given.precision}: --fix is for {' and '.join(precisions)}")
     if isinstance(first.runs, LoadedModel):
         if first.runs.activation_ranges is not None:
             raise ConfigError(
                 f"{first.label} brings the ranges that QuantizeAware trained, which --fix cannot widen: give that step "
                 "the layers to skip, or the model before it"
             )
-    elif (found := find_converter(FORMAT).inspect(Path(first.runs.path)).precision) != FLOAT:
+    elif (found := converter.inspect(Path(first.runs.path)).precision) != FLOAT:
         raise ConfigError(f"{first.label} is {found}: give the float file or the Keras model first")
     return given
 
@@ -201,16 +203,15 @@ def _named_layers(sides: Sides, comparison: Comparison) -> _NamedLayers:
         sizes = Counter[str]()
         for item in keras_layers(model.model):
             sizes[item.name] += item.bytes
-        names = {layer.tensor: layer.name for layer in found.layers if layer.keras_layers}
+        names = {layer.tensor: layer.name for layer in found.layers if layer.keras_layers and layer.setting}
         parts: defaultdict[str, set[str]] = defaultdict(set)
         for layer in found.layers:
             parts[layer.name].update(layer.keras_layers)
         held = {name: frozenset(together) for name, together in parts.items()}
         return _NamedLayers(_groups(found, names), held, sizes)
-    operators = find_converter(FORMAT).inspect(Path(model.path)).layers
+    operators = find_converter(model.format).inspect(Path(model.path)).layers
     sizes = Counter({item.name: item.bytes for item in operators})
-    own = {layer.tensor: layer.tensor.split(";")[0] for layer in found.layers}
-    names = {tensor: name for tensor, name in own.items() if name in sizes}
+    names = {layer.tensor: layer.setting for layer in found.layers if layer.setting and layer.setting in sizes}
     return _NamedLayers(_groups(found, names), {name: frozenset([name]) for name in sizes}, sizes)
 
 
@@ -219,9 +220,8 @@ def _groups(found: LayerComparison, names: Mapping[str, str]) -> tuple[Layers, .
 
     `names` are those that patterns know, by tensor.
     """
-    computed = {layer.tensor for layer in found.layers if layer.operator != INPUT_OPERATOR}
     groups = (
-        tuple(names[tensor] for tensor in (culprit.tensor, *culprit.readers) if tensor in names and tensor in computed)
+        tuple(names[tensor] for tensor in (culprit.tensor, *culprit.readers) if tensor in names)
         for culprit in found.culprits(len(found.layers))
     )
     return tuple(tuple(dict.fromkeys(group)) for group in groups if group)
@@ -250,16 +250,15 @@ class _Search:
 
     def _convert(self, wide: str, layers: Layers) -> Attempt:
         source, work = self.sides.source, self.sides.work
-        converter = find_converter(FORMAT)
+        converter = find_converter(self.sides.looked_into().format)
         if layers:
             converter = converter.with_options(widened(wide, layers), where="--fix")
-        path = work / f"attempt-{len(self.attempts)}{SUFFIX}"
+        path = work / f"attempt-{len(self.attempts)}{converter.suffix}"
         words = f"{counted(len(layers), 'layer')} at {wide}" if layers else "nothing wider"
         with self.progress.task(f"fix: {words}", 1) as advance:
             artifact = converter.convert(source, precision=self.precision, calibration=self.calibration, output=path)
-            file = ModelFile(
-                str(path), FORMAT, artifact.engine, source.inputs, source.outputs, artifact.inputs, artifact.outputs
-            )
+            borders = source.inputs, source.outputs, artifact.inputs, artifact.outputs
+            file = ModelFile(str(path), artifact.format, artifact.engine, *borders)
             outputs = run_file(file, named(self.rows.inputs, source.inputs), label=f"what --fix made with {wide}")
             value = self.goal.measure(named(outputs, self.sides.first.outputs))
             made = Attempt(wide, layers, value, self.goal.met(value), path.stat().st_size, file)
@@ -287,6 +286,8 @@ def _find(search: _Search, layers: _NamedLayers) -> _Found:
     count, widest = wide
     weights = {name: layers.weights([name]) for name in widest.layers}
     least = reduced(widest, search.at(FLOAT), weights)
+    if search.sides.looked_into().format != WITH_WIDE_INTEGER:
+        return _Found(least)
     try:
         integers = fewest(layers.groups[:count], search.at(WIDE_INTEGER))
         other = integers and reduced(integers[1], search.at(WIDE_INTEGER), weights)

@@ -67,7 +67,8 @@ class TracedTensor:
     channel_axis: int
     grid: Grid | None  # None where it stays float
     kernel: str | None  # key in the trace's kernels
-    readers: tuple[str, ...] = ()  # names of the activations that are computed from it, where the format tells
+    setting: str | None = None  # what settings call its operator in a file without Keras names; None: none is for it
+    readers: tuple[str, ...] = ()  # names of the activations that are computed from it
 
 
 class Trace(Protocol):

@@ -20,7 +20,7 @@ KNOWN = {"conv0": True, "relu0": False, "conv1": True}
 def parity(name: str, output_db: float | None) -> LayerParity:
     return LayerParity(
         name=name, keras_layers=(name,), tensor=f"{name}:0", operator="Conv", snr_db=30.0, introduced_db=35.0,
-        output_db=output_db, cosine=1.0, saturation=None, rounding_share=None, readers=(),
+        output_db=output_db, cosine=1.0, saturation=None, rounding_share=None, setting=name, readers=(),
         reasons=(Reason("rounding", "long steps"),),
     )  # fmt: skip
 

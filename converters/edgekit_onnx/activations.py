@@ -11,14 +11,14 @@ import numpy as np
 from edgekit.tensors import Array, Quantization
 from edgekit.tracing import INPUT_OPERATOR, Grid, Kernel, TracedTensor, canonical, input_key, is_generated, output_key
 from edgekit_onnx.graphs import KERNEL_AXES, QUANTIZERS, Graph, bodies, kernel_axis, taken_names
-from edgekit_onnx.smoothing import is_smoothing
+from edgekit_onnx.smoothing import is_smoothing, smoothed_by
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast")
 _ELEMENTWISE = ("Relu", "Clip", "LeakyRelu", "PRelu", "Add", "Sub", "Mul", "Div", "BatchNormalization")
-_FOLLOWERS = (*_MOVES, *_ELEMENTWISE, "Pad", "MaxPool")  # one group with the node before, unless that is rounded
+FOLLOWERS = (*_MOVES, *_ELEMENTWISE, "Pad", "MaxPool")  # one group with the node before, unless that is rounded
 _CHANNELS_FIRST = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "BatchNormalization")
 _FLOATS = (np.float32, np.float16)
 
@@ -69,18 +69,35 @@ def distinct(found: dict[str, Activation]) -> dict[str, Activation]:
 def list_rows(graph: Graph, found: dict[str, Activation]) -> tuple[TracedTensor, ...]:
     """One row for each group of nodes that compute in float until something is rounded or branches."""
     rows: dict[str, TracedTensor] = {}
+    reads: dict[str, tuple[str, ...]] = {}  # of each group
+    sources = _sources(graph, found)
     for name, item in found.items():
-        row = _row(graph, item, rows)
+        row, reads[name] = _row(graph, item, rows), sources[name]
         before = _only_source(graph, item, found)
         if before is not None and before.name in rows:
-            row = _joined(rows.pop(before.name), row)
+            row, reads[name] = _joined(rows.pop(before.name), row), reads.pop(before.name)
         rows[name] = row
-    return tuple(rows.values())
+    return tuple(
+        replace(row, readers=tuple(reader for reader, read in reads.items() if name in read))
+        for name, row in rows.items()
+    )
 
 
 def trained_kernels(graph: Graph, found: dict[str, Activation]) -> dict[str, Kernel]:
     """Kernels of all nodes, under the key of what the node makes."""
     return {found[node.output[0]].key: _kernel(graph, node) for node in graph.weighted() if node.output[0] in found}
+
+
+def _sources(graph: Graph, found: dict[str, Activation]) -> dict[str, tuple[str, ...]]:
+    """What each activation is computed from, past smoothing and Q/DQ pairs."""
+    passed: dict[str, str] = {}
+    for node in graph.model.graph.node:
+        if node.op_type in QUANTIZERS or is_smoothing(node):
+            passed |= {made: passed.get(node.input[0], node.input[0]) for made in node.output}
+    return {
+        name: tuple(dict.fromkeys(passed.get(read, read) for read in (_reads(item.node) if item.node else [])))
+        for name, item in found.items()
+    }
 
 
 def _element_types(graph: Graph) -> dict[str, int]:
@@ -142,7 +159,13 @@ def _row(graph: Graph, item: Activation, rows: dict[str, TracedTensor]) -> Trace
         channel_axis=_channel_axis(node, rows),
         grid=item.grid,
         kernel=item.key if weighted else None,
+        setting=node.name if weighted or _looks_up_integers(graph, node) else None,
     )
+
+
+def _looks_up_integers(graph: Graph, node: NodeProto) -> bool:
+    """Whether a node takes rows of an embedding's int8 table."""
+    return node.op_type == "Gather" and graph.constant_behind(node.input[0]) not in (None, node.input[0])
 
 
 def _scopes(graph: Graph, name: str, node: NodeProto) -> tuple[str, ...]:
@@ -163,7 +186,7 @@ def _channel_axis(node: NodeProto, rows: dict[str, TracedTensor]) -> int:
 def _only_source(graph: Graph, item: Activation, found: dict[str, Activation]) -> Activation | None:
     """The activation that this one continues: read by nobody else, not rounded, and all that its node reads."""
     node = item.node
-    if node is None or node.op_type not in _FOLLOWERS:
+    if node is None or node.op_type not in FOLLOWERS:
         return None
     sources = [found[name] for name in node.input if name in found]
     if len(sources) != 1 or sources[0].grid is not None or sources[0].name in graph.outputs:
@@ -180,10 +203,12 @@ def _joined(before: TracedTensor, after: TracedTensor) -> TracedTensor:
         scopes=before.scopes if before.operator == INPUT_OPERATOR else (*after.scopes, *before.scopes),
         operator=before.operator if moved else f"{before.operator}+{after.operator}",
         kernel=before.kernel or after.kernel,
+        setting=before.setting or after.setting,
     )
 
 
 def _kernel(graph: Graph, node: NodeProto) -> Kernel:
+    """As what the float model's kernel became: with what smoothing moved into it given back."""
     name = graph.kernel(node)
     stored: Array = graph.array(name) if name else np.zeros((0, 0), np.float32)
     axis = kernel_axis(node, stored.ndim)
@@ -193,4 +218,5 @@ def _kernel(graph: Graph, node: NodeProto) -> Kernel:
         return Kernel(values, None)
     steps = graph.array(dequantize.input[1]).reshape(-1).astype(np.float32)
     offsets = graph.array(dequantize.input[2]).reshape(-1, 1) if len(dequantize.input) > 2 else np.zeros((1, 1))
-    return Kernel((values - offsets.astype(np.float32)) * steps[:, None], steps)
+    real = (values - offsets.astype(np.float32)) * steps[:, None]
+    return Kernel((real * smoothed_by(graph, node.input[0])).astype(np.float32), steps)

@@ -19,6 +19,7 @@ from edgekit.errors import ConversionError, did_you_mean
 from edgekit.ranges import FEWEST, Feed, is_apart, snr_db
 from edgekit.tensors import Array
 from edgekit.tracing import keras_layers
+from edgekit_onnx.activations import FOLLOWERS
 from edgekit_onnx.bias_correction import correct_biases
 from edgekit_onnx.graphs import KERNEL_AXES, Graph
 from edgekit_onnx.options import AUTO, METHODS, ONNXOptions
@@ -177,8 +178,19 @@ def _plan(calibration: str, feeds: Sequence[Feed]) -> tuple[tuple[str, ...], lis
 
 
 def _layer_names(graph: Graph, node: NodeProto, layers: Sequence[str]) -> tuple[str, ...]:
-    scopes = (node.name, *node.output, graph.kernel(node) or "")
-    return keras_layers(scopes, layers) if layers else (node.name,)
+    """What patterns may call it: its Keras layers; where tf2onnx named it anew, those of what goes on from it."""
+    if not layers:
+        return (node.name,)
+    found = keras_layers((node.name, *node.output, graph.kernel(node) or ""), layers)
+    return found or next(filter(None, (keras_layers(after.output, layers) for after in _after(graph, node))), ())
+
+
+def _after(graph: Graph, node: NodeProto) -> Iterator[NodeProto]:
+    """Its bias, its activation: the nodes that each are all that reads the one before."""
+    readers = graph.consumers(node.output[0])
+    while len(readers) == 1 and readers[0].op_type in FOLLOWERS:
+        yield readers[0]
+        readers = graph.consumers(readers[0].output[0])
 
 
 def _read(graph: Graph, nodes: Collection[str]) -> dict[str, int]:

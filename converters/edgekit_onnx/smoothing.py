@@ -16,7 +16,7 @@ import numpy as np
 
 from edgekit.ranges import snr_db
 from edgekit.tensors import Array
-from edgekit_onnx.graphs import Graph, kernel_axis
+from edgekit_onnx.graphs import QUANTIZERS, Graph, kernel_axis
 from edgekit_onnx.qdq import constant, round_activations, round_weights
 from edgekit_onnx.ranges import Seen
 
@@ -71,6 +71,13 @@ def smooth(model: ModelProto, nodes: Collection[str], seen: Mapping[str, Seen]) 
 def is_smoothing(node: NodeProto) -> bool:
     """Whether a node divides an activation by its factors: no layer of the model's."""
     return node.op_type == "Mul" and node.output[0] == f"{node.input[0]}{_SUFFIX}"
+
+
+def smoothed_by(graph: Graph, tensor: str) -> Array:
+    """What each channel of an activation was multiplied by before it was rounded: (channels,), or a 1 for all."""
+    while (node := graph.producers.get(tensor)) is not None and node.op_type in QUANTIZERS:
+        tensor = node.input[0]
+    return np.ones(()) if node is None or not is_smoothing(node) else graph.array(node.input[1])
 
 
 def choose_factors(seen: Seen, weights: Array) -> tuple[Array, float]:

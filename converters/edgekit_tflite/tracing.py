@@ -224,7 +224,16 @@ def _distinct(rows: Rows) -> Rows:
 
 def _row(tensor: TFLiteTensor, operator: str, kernel: str | None) -> TracedTensor:
     scopes = tuple(scope for scope in tensor.name.split(";") if scope)
-    return TracedTensor(tensor.name, canonical(tensor.name), scopes, operator, _CHANNEL_AXIS, _grid(tensor), kernel)
+    return TracedTensor(
+        name=tensor.name,
+        key=canonical(tensor.name),
+        scopes=scopes,
+        operator=operator,
+        channel_axis=_CHANNEL_AXIS,
+        grid=_grid(tensor),
+        kernel=kernel,
+        setting=None if operator == INPUT_OPERATOR else tensor.name.split(";")[0],
+    )
 
 
 def _is_real(tensor: TFLiteTensor) -> bool:

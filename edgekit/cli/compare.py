@@ -34,11 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DATA", help="an .npz or module:function of real inputs; not for builds")
     parser.add_argument("--samples", type=int, default=64, metavar="N", help="rows used, spread over the data (64)")
     parser.add_argument("--layers", action="store_true", help="also compare layer by layer, and name the culprits")
-    group = parser.add_argument_group("repair of an int8 .tflite (docs/comparing.md)")
+    group = parser.add_argument_group("repair of an int8 .tflite or .onnx (docs/comparing.md)")
     group.add_argument(
         "--fix", action="store_true", help="keep as few layers wider as needed; with --layers, which it implies"
     )
-    group.add_argument("-o", "--output", metavar="FILE", help="where --fix writes the .tflite")
+    group.add_argument("-o", "--output", metavar="FILE", help="where --fix writes the new file")
     group.add_argument("--max-drop", type=float, metavar="POINTS", help="of top-1 below A that --fix allows (0.5)")
     group.add_argument("--min-snr", type=float, metavar="DB", help="SNR that --fix reaches instead, for any outputs")
     group.add_argument("--calibration", metavar="DATA", help="what --fix measures ranges on (default: --data)")
@@ -80,7 +80,7 @@ def _compare(args: argparse.Namespace) -> int:
 def _wants_fix(args: argparse.Namespace) -> bool:
     """Raise ConfigError for a flag of --fix without it, and for --fix without an output."""
     if args.fix and args.output is None:
-        raise ConfigError("--fix writes a file: say where with -o FILE.tflite")
+        raise ConfigError("--fix writes a file: say where with -o FILE")
     flags = {
         "-o": args.output, "--max-drop": args.max_drop, "--min-snr": args.min_snr, "--calibration": args.calibration
     }  # fmt: skip

@@ -19,7 +19,7 @@ _PRECISION_WORDS = {"fp32": "in float32", "int16x8": "with int16 activations (in
 
 
 def fix_json(found: Fix, output: str, settings: dict[str, object]) -> dict[str, object]:
-    """The search as one JSON object; `settings` are those of `[convert.tflite]`."""
+    """The search as one JSON object; `settings` are those of `[convert.FORMAT]`."""
     goal, best, cost = found.goal, found.best, found.cost
     return {
         "goal": goal.name,
@@ -62,7 +62,7 @@ def fix_lines(found: Fix, output: str, settings: dict[str, object]) -> list[str]
         )
     lines += [f"Note: {note}." for note in found.notes]
     lines.append(f"{counted(len(found.attempts), 'conversion')} tried.")
-    return [*lines, *_paste(settings)]
+    return [*lines, *_paste(found.format, settings)]
 
 
 def figure(goal: Goal, value: float) -> str:
@@ -97,11 +97,11 @@ def _milliseconds(timing: Timing) -> str:
     return f"{timing.median_ms:.4f} ms"
 
 
-def _paste(settings: dict[str, object]) -> list[str]:
+def _paste(format: str, settings: dict[str, object]) -> list[str]:
     """The settings as lines of TOML."""
     if not settings:
         return []
-    return ["", "[convert.tflite]", *(f"{key} = {toml_value(value)}" for key, value in settings.items())]
+    return ["", f"[convert.{format}]", *(f"{key} = {toml_value(value)}" for key, value in settings.items())]
 
 
 def _attempt_json(attempt: Attempt) -> dict[str, object]:

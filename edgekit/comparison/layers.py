@@ -43,7 +43,8 @@ class LayerParity:
     cosine: float | None  # None when a side is all zero
     saturation: float | None  # fraction of values that lie outside of the range; None where the output stays float
     rounding_share: float | None  # fraction of the introduced error that rounding the output makes; the rest: weights
-    readers: tuple[str, ...]  # the tensors computed from it, past what hands its values on; () in ONNX
+    setting: str | None  # what `keep_float` calls it in a file without Keras names; None where that has no say
+    readers: tuple[str, ...]  # the tensors computed from it, past what hands its values on
     reasons: tuple[Reason, ...]  # the likeliest first; () when the layer introduces no error
 
     @property

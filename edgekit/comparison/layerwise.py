@@ -137,6 +137,7 @@ def _parity(
         cosine=cosine_of(found.dot, found.signal, found.power),
         saturation=None if tensor.grid is None else found.outside / found.count,
         rounding_share=_rounding_share(found),
+        setting=tensor.setting,
         readers=tensor.readers,
         reasons=explain(found, _kernels(tensor, reference.kernels, quantized.kernels)),
     )

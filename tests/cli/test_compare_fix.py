@@ -17,6 +17,7 @@ from edgekit.comparison.model_file import describe, run_file
 from edgekit.conversion import Artifact, Source, find_converter
 from edgekit.data import Data
 from edgekit.exporting import export_source
+from edgekit.inspection import FORMAT_OF_SUFFIX
 from edgekit.loading import LoadedModel, load
 from edgekit.manifest import Provenance
 from edgekit.measuring import MeasuredVariant
@@ -39,14 +40,16 @@ class Planted:
     model: Path
     float_file: Path
     int8: Path
-    bundle: Path  # of both files
+    onnx: Path
+    onnx_int8: Path
+    bundle: Path  # of both .tflite files
     train: Path
     test: Path
 
     def accuracy(self, path: Path) -> float:
         """Top-1 of a file, counted here."""
         with np.load(self.test) as data:
-            outputs = run_file(describe(path, "tflite"), {"image": data["image"]}, label=path.name)
+            outputs = run_file(describe(path, FORMAT_OF_SUFFIX[path.suffix]), {"image": data["image"]}, label=path.name)
             return float(np.mean(outputs["probabilities"].argmax(axis=1) == data["y"]))
 
 
@@ -58,17 +61,20 @@ def planted(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Planted
     model.save(folder / "model.keras")
     loaded = load(folder / "model.keras", trusted=True)
     source = export_source(loaded, folder)
-    float_file, int8 = (
-        convert(source, precision, digits.train["image"][:200], folder) for precision in ("fp32", "int8")
+    float_file, int8, onnx, onnx_int8 = (
+        convert(source, precision, digits.train["image"][:200], folder, form)
+        for form in ("tflite", "onnx")
+        for precision in ("fp32", "int8")
     )
     bundle = folder / "planted-1.0.edgekit"
     write(bundle, loaded, (float_file, int8), digits.few(2)["image"])
-    return Planted(folder / "model.keras", float_file.path, int8.path, bundle, digits.train_file, digits.test_file)
+    files = [made.path for made in (float_file, int8, onnx, onnx_int8)]
+    return Planted(folder / "model.keras", *files, bundle, digits.train_file, digits.test_file)
 
 
-def convert(source: Source, precision: str, images: np.ndarray, folder: Path) -> Artifact:
-    path = folder / f"{precision}.tflite"
-    return find_converter("tflite").convert(source, precision=precision, calibration={"image": images}, output=path)
+def convert(source: Source, precision: str, images: np.ndarray, folder: Path, form: str) -> Artifact:
+    path = folder / f"{precision}.{form}"
+    return find_converter(form).convert(source, precision=precision, calibration={"image": images}, output=path)
 
 
 def write(bundle: Path, loaded: LoadedModel, artifacts: Iterable[Artifact], images: np.ndarray) -> None:
@@ -165,6 +171,46 @@ def test_the_lines_to_paste_make_the_same_file(edgekit: Run, planted: Planted, t
     assert again.read_bytes() == output.read_bytes()
 
 
+@pytest.mark.parametrize(("side", "kept"), [("model", {"stem", "depthwise"}), ("onnx", None)])
+def test_an_onnx_file_is_repaired_too(
+    edgekit: Run, planted: Planted, tmp_path: Path, side: str, kept: set[str] | None
+) -> None:
+    """By the names of Keras layers, or of the file's nodes; tf2onnx calls the depthwise one Conv__ and a number."""
+    import onnx
+
+    output, reference = tmp_path / "fixed.onnx", getattr(planted, side)
+    ended = edgekit(
+        "compare", reference, planted.onnx_int8, "--data", planted.test, "--fix", "-o", output,
+        "--calibration", planted.train, "--json",
+    )  # fmt: skip
+    assert ended.exit_code == 0
+    fix = ended.json["fix"]
+    assert fix["value"] < fix["float_value"] - 0.05
+    assert fix["best"]["value"] >= fix["float_value"] - 0.005
+    assert set(fix["best"]["layers"]) <= (kept or {node.name for node in onnx.load(planted.onnx).graph.node})
+    assert 0 < fix["weight_share"] <= 0.10
+    assert planted.accuracy(output) == fix["best"]["value"]
+    assert fix["other"] is None  # ONNX has no int16 activations
+
+
+def test_the_lines_to_paste_are_for_onnx(edgekit: Run, planted: Planted, tmp_path: Path) -> None:
+    import tomllib
+
+    output, again = tmp_path / "fixed.onnx", tmp_path / "again.onnx"
+    ended = edgekit(
+        "compare", planted.model, planted.onnx_int8, "--data", planted.test, "--fix", "-o", output,
+        "--calibration", planted.train,
+    )  # fmt: skip
+    (tmp_path / "project.toml").write_text("[convert.onnx]" + ended.stdout.partition("[convert.onnx]")[2])
+    settings = tomllib.loads((tmp_path / "project.toml").read_text())["convert"]["onnx"]
+    with np.load(planted.train) as data:
+        images = data["image"][np.linspace(0, len(data["image"]) - 1, 200).astype(int)]
+    converter = find_converter("onnx").with_options(settings, where="pasted")
+    source = export_source(load(planted.model, trusted=True), tmp_path)
+    converter.convert(source, precision="int8", calibration={"image": images}, output=again)
+    assert again.read_bytes() == output.read_bytes()
+
+
 def test_when_no_set_of_layers_meets_the_budget(edgekit: Run, planted: Planted, tmp_path: Path) -> None:
     output = tmp_path / "fixed.tflite"
     argv = ("compare", planted.model, planted.int8, "--data", planted.test, "--fix", "-o", output,
@@ -192,7 +238,9 @@ def test_a_file_that_meets_the_budget_already(edgekit: Run, planted: Planted, tm
         ("float_file", ("-o", "new.tflite"), "fp32.tflite is fp32: --fix is for int8 and int8-float-io"),
         ("model", ("-o", "new.tflite"), "is a Keras model: --layers looks into a converted file"),
         ("int8", ("-o", "new.onnx"), "output is new.onnx, expected a name that ends in .tflite"),
-        ("int8", (), "--fix writes a file: say where with -o FILE.tflite"),
+        ("onnx_int8", ("-o", "new.tflite"), "output is new.tflite, expected a name that ends in .onnx"),
+        ("onnx", ("-o", "new.onnx"), "fp32.onnx is fp32: --fix is for int8"),
+        ("int8", (), "--fix writes a file: say where with -o FILE"),
         ("int8", ("-o", "new.tflite", "--max-drop", "101"), "--max-drop is 101 points, expected 0 to 100"),
     ],
 )

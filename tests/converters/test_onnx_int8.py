@@ -134,6 +134,23 @@ def test_what_stays_float_is_said_with_its_reason(network):
     assert quantized == ["net/scores_1/MatMul"]
 
 
+def test_a_node_that_was_named_anew_has_the_layer_of_its_activation():
+    """As tf2onnx names a convolution whose weights it computed."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "fold__4"], ["MatMul__3:0"], name="MatMul__3"),
+        helper.make_node("Add", ["MatMul__3:0", "b"], ["sum__5"], name="sum__5"),
+        helper.make_node("Relu", ["sum__5"], ["net/hidden_1/Relu:0"], name="net/hidden_1/Relu"),
+        helper.make_node("MatMul", ["net/hidden_1/Relu:0", "k"], ["net/scores_1/MatMul:0"], name="net/scores_1/MatMul"),
+    ]
+    kernels = {name: RNG.normal(0, 0.3, (WIDTH, WIDTH)).astype(np.float32) for name in ("fold__4", "k")}
+    constants = {**kernels, "b": np.ones(WIDTH, np.float32)}
+    sizes = ["batch", WIDTH]
+    network = model(nodes, constants, {"x": sizes}, {"net/scores_1/MatMul:0": sizes})
+    options = ONNXOptions(calibration="mse", keep_float=("hidden",))
+    _, notes = quantize(network, samples(8), options, ("hidden", "scores"))
+    assert "left in float, as keep_float says: MatMul__3" in notes
+
+
 def test_a_pattern_without_a_layer_is_refused(network):
     with pytest.raises(ConversionError, match=r"keep_float 'hiden' matches no layer with a kernel .*mean 'hidden'"):
         quantize(network, samples(8), ONNXOptions(keep_float=("hiden",)), ("hidden", "scores"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from edgekit_onnx.activations import list_activations, list_rows, trained_kernels
 from edgekit_onnx.graphs import Graph
 from edgekit_onnx.int8 import quantize
 from edgekit_onnx.options import ONNXOptions
@@ -92,6 +93,33 @@ def test_eight_bits_lose_less(encoder, feeds):
         check_rules(int8)
         found[smoothing] = snr_db(wanted, run_outputs(int8, feeds, where="x")[::2])
     assert found[True] > found[False] + 3
+
+
+def test_kernels_are_compared_without_the_factors(encoder, feeds):
+    int8, _ = quantize(encoder, feeds, ONNXOptions(calibration="min-max"), ())
+    wanted, found = (
+        trained_kernels(graph, list_activations(graph))
+        for graph in (Graph(onnx.shape_inference.infer_shapes(each)) for each in (encoder, int8))
+    )
+    assert set(wanted) == set(found) == {"m", "n"}
+    for key in wanted:
+        assert snr_db([wanted[key].values], [found[key].values]) > 30
+
+
+def test_what_reads_an_activation_past_its_factors(encoder, feeds):
+    int8, _ = quantize(encoder, feeds, ONNXOptions(calibration="min-max"), ())
+    graph = Graph(onnx.shape_inference.infer_shapes(int8))
+    rows = {row.name: row for row in list_rows(graph, list_activations(graph))}
+    readers = {name: row.readers for name, row in rows.items()}
+    assert readers == {
+        "x": ("normed",),
+        "normed": ("m", "n", "y"),
+        "m": ("sum",),
+        "n": ("sum",),
+        "sum": ("y",),
+        "y": (),
+    }
+    assert {name: row.setting for name, row in rows.items() if row.setting} == {"m": "first", "n": "second"}
 
 
 def test_channels_of_one_size_stay_as_they_are(feeds):
