@@ -61,7 +61,7 @@ def test_layers_as_json(edgekit: Run, folder: Path) -> None:
     assert (image["operator"], dense["operator"]) == ("input", "FULLY_CONNECTED")
     assert set(dense) == {
         "name", "keras_layers", "tensor", "operator", "snr_db", "introduced_db", "output_db", "cosine", "saturation",
-        "rounding_share", "readers", "reasons", "reason",
+        "rounding_share", "setting", "readers", "reasons", "reason",
     }  # fmt: skip
     assert dense["introduced_db"] == pytest.approx(dense["output_db"], abs=0.1)  # its output is the model's
     assert found["culprits"] == ["serving_scores", "serving_image"]
