@@ -31,7 +31,6 @@ from edgekit.wording import counted
 
 PRECISIONS = {"tflite": ("int8", "int8-float-io"), "onnx": ("int8",)}  # of a file that can be fixed, by its format
 FLOAT, WIDE_INTEGER = "fp32", "int16x8"  # what layers are kept at
-WITH_WIDE_INTEGER = "tflite"  # the format that has it
 CALIBRATION_SAMPLES = 200
 WARMUP, RUNS = 10, 100
 CLEARLY_FASTER = 1.25  # times: what makes up for a larger file
@@ -286,7 +285,7 @@ def _find(search: _Search, layers: _NamedLayers) -> _Found:
     count, widest = wide
     weights = {name: layers.weights([name]) for name in widest.layers}
     least = reduced(widest, search.at(FLOAT), weights)
-    if search.sides.looked_into().format != WITH_WIDE_INTEGER:
+    if WIDE_INTEGER not in find_converter(search.sides.looked_into().format).precisions:
         return _Found(least)
     try:
         integers = fewest(layers.groups[:count], search.at(WIDE_INTEGER))

@@ -8,8 +8,19 @@ from types import SimpleNamespace
 import pytest
 
 from edgekit import fixing
+from edgekit.errors import ConfigError
 from edgekit.runtime.timing import Timing
 from edgekit.widening import Attempt
+
+
+def test_an_engine_cannot_be_fixed() -> None:
+    sides = SimpleNamespace(
+        first=None,
+        second=SimpleNamespace(label="a.edgekit#rtx"),
+        looked_into=lambda: SimpleNamespace(format="tensorrt"),
+    )
+    with pytest.raises(ConfigError, match=r"a\.edgekit#rtx is tensorrt: --fix is for tflite and onnx files"):
+        fixing._check(sides)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -77,10 +78,11 @@ def list_rows(graph: Graph, found: dict[str, Activation]) -> tuple[TracedTensor,
         if before is not None and before.name in rows:
             row, reads[name] = _joined(rows.pop(before.name), row), reads.pop(before.name)
         rows[name] = row
-    return tuple(
-        replace(row, readers=tuple(reader for reader, read in reads.items() if name in read))
-        for name, row in rows.items()
-    )
+    readers: defaultdict[str, list[str]] = defaultdict(list)
+    for reader, read in reads.items():
+        for name in read:
+            readers[name].append(reader)
+    return tuple(replace(row, readers=tuple(readers[name])) for name, row in rows.items())
 
 
 def trained_kernels(graph: Graph, found: dict[str, Activation]) -> dict[str, Kernel]:

@@ -46,9 +46,8 @@ def export(request: dict[str, Any]) -> dict[str, object]:
     """Write the ONNX file under the Keras names and in their order, with the batch dimension named "batch".
 
     With `most_bytes`, tf2onnx does not see large matrices, and what it sees has at most so many; with `data`, they are
-    written to that file. Replies with the number of kernels that the graph
-    fake-quantizes (in narrow range) for a product or a convolution: conversion folds those away. A table that is looked
-    up is none.
+    written to that file. Replies with the number of kernels that the graph fake-quantizes (in narrow range) for a
+    product or a convolution: conversion folds those away. A table that is looked up is none.
     """
     import onnx
 
